@@ -1,0 +1,102 @@
+"""Where the outside world is: S3, Postgres, MLflow, the services. Read from `PVF_*` variables, never at import.
+
+The same names serve a laptop and a cluster: `pvf up` exports them for what it starts (and keeps them in
+`$PVF_HOME/run/stack.json` for commands in another terminal), kustomize sets them from ConfigMaps and Secrets.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+
+class Settings(BaseSettings):
+    """All settings of the platform.
+
+    Values come from `PVF_*` variables first, then from the running local stack (`$PVF_HOME/run/stack.json`).
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PVF_", extra="ignore")
+
+    home: Path = Path(".pvf")
+
+    s3_endpoint: str = ""  # http://127.0.0.1:8333
+    s3_bucket: str = "pvf"
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr = SecretStr("")
+    s3_secret_key: SecretStr = SecretStr("")
+    lake_uri: str = "s3://pvf/lake"  # or a local folder
+
+    postgres_dsn: SecretStr = SecretStr("")
+    mlflow_uri: str = ""
+
+    predictor_grpc: str = "127.0.0.1:8081"
+    transformer_url: str = ""
+    gateway_url: str = ""
+    prediction_log_url: str = ""
+    trigger_url: str = ""
+    park_access_file: Path | None = None  # which client may see which parks; absent: every client sees all
+
+    resolution: Literal["PT1H"] = "PT1H"
+    horizon_hours: int = 48
+    quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+    clock: Literal["system", "snapshot"] = "system"  # snapshot: a replay, "now" is when the snapshot was taken
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _RunningStack(settings_cls, init_settings, env_settings)
+
+
+class _RunningStack(PydanticBaseSettingsSource):
+    """Reads what the running local stack wrote down, so that a second terminal needs no exports."""
+
+    def __init__(
+        self,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+    ) -> None:
+        super().__init__(settings_cls)
+        home = {**env_settings(), **init_settings()}.get("home", ".pvf")
+        self._file = Path(home) / "run" / "stack.json"
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise KeyError(field_name)  # values are given whole by __call__
+
+    def __call__(self) -> dict[str, Any]:
+        if not self._file.exists():
+            return {}
+        settings: dict[str, Any] = json.loads(self._file.read_text())["settings"]
+        return settings
+
+
+def load(**overrides: Any) -> Settings:
+    """Settings from the environment and the running local stack."""
+    return Settings(**overrides)
+
+
+def to_env(settings: Settings) -> dict[str, str]:
+    """The settings as `PVF_*` variables, secrets in plain text: for the environment of a child process only."""
+    env = {}
+    for name, value in settings.model_dump().items():
+        if value is None:
+            continue
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        env[f"PVF_{name.upper()}"] = json.dumps(value) if isinstance(value, list | tuple) else str(value)
+    return env

@@ -1,0 +1,119 @@
+"""The online snapshot: what was known about one park, as one immutable object in S3.
+
+    snapshots/objects/<park>/<sha256>.arrow     immutable, named by its content
+    snapshots/index/<park>/<as_of>.json         one for each snapshot taken: {"snapshot_id", "as_of"}
+    snapshots/latest/<park>.json                pointer to the newest
+
+Every response and every log row names its `snapshot_id`, so that any served forecast can be rebuilt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pyarrow as pa
+
+from pvforecast.known import Floats, History, Known, WeatherRun
+from pvforecast.objects import ObjectStore
+from pvforecast.site import Site
+
+_FORMAT = 1
+
+
+def encode(known: Known) -> bytes:
+    """Serialise; equal content gives equal bytes, so the hash can name it."""
+    run = known.weather
+    meta = {
+        "format": _FORMAT,
+        "site": known.site.as_dict(),
+        "as_of": _text(known.as_of),
+        "weather": None
+        if run is None
+        else {"source": run.source, "run_at": _text(run.run_at), "available_at": _text(run.available_at)},
+    }
+    tables = {"history": {"valid_at": known.history.valid_at, "power_kw": known.history.power_kw}}
+    if run is not None:
+        tables["weather"] = {"valid_at": run.valid_at, **{name: run.variables[name] for name in sorted(run.variables)}}
+    fields, arrays = [], []
+    for table, columns in tables.items():
+        for name, values in columns.items():
+            values = values.astype("datetime64[s]").astype(np.int64) if name == "valid_at" else values.astype(np.float64)
+            fields.append(pa.field(f"{table}.{name}", pa.list_(pa.from_numpy_dtype(values.dtype))))
+            arrays.append(pa.ListArray.from_arrays([0, len(values)], pa.array(values)))
+    schema = pa.schema(fields, metadata={"pvforecast": json.dumps(meta, sort_keys=True)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.record_batch(arrays, schema=schema))
+    return bytes(sink.getvalue())
+
+
+def decode(data: bytes) -> Known:
+    """The inverse of `encode`, bit for bit."""
+    with pa.ipc.open_file(pa.BufferReader(data)) as reader:
+        meta = json.loads(reader.schema.metadata[b"pvforecast"])
+        batch = reader.get_batch(0)
+    tables: dict[str, dict[str, Floats]] = {"history": {}, "weather": {}}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        table, _, variable = name.partition(".")
+        values = column.flatten().to_numpy(zero_copy_only=False)
+        tables[table][variable] = values.astype("datetime64[s]") if variable == "valid_at" else values
+    weather = None
+    if meta["weather"] is not None:
+        times = {name: np.datetime64(meta["weather"][name], "s") for name in ("run_at", "available_at")}
+        valid_at = tables["weather"].pop("valid_at")
+        weather = WeatherRun(meta["weather"]["source"], valid_at=valid_at, variables=tables["weather"], **times)
+    history = History(tables["history"]["valid_at"], tables["history"]["power_kw"])
+    return Known(Site(**meta["site"]), np.datetime64(meta["as_of"], "s"), weather, history)
+
+
+def write(store: ObjectStore, known: Known) -> str:
+    """Store a snapshot and point to it: object first, pointers last. Returns its `snapshot_id`."""
+    data = encode(known)
+    snapshot_id = hashlib.sha256(data).hexdigest()
+    park, entry = known.site.park_id, {"snapshot_id": snapshot_id, "as_of": _text(known.as_of)}
+    store.put(_object_key(park, snapshot_id), data)
+    store.put_json(f"snapshots/index/{park}/{_text(known.as_of)}.json", entry)
+    newest = latest_entry(store, park)
+    if newest is None or newest["as_of"] <= entry["as_of"]:
+        store.put_json(f"snapshots/latest/{park}.json", entry)
+    return snapshot_id
+
+
+def read(store: ObjectStore, park_id: str, snapshot_id: str) -> Known:
+    """Raises KeyError when there is no such snapshot."""
+    return decode(store.get(_object_key(park_id, snapshot_id)))
+
+
+def latest_entry(store: ObjectStore, park_id: str) -> dict[str, str] | None:
+    """`{"snapshot_id", "as_of"}` of the newest snapshot, None for a park without one."""
+    try:
+        entry: dict[str, str] = store.get_json(f"snapshots/latest/{park_id}.json")
+    except KeyError:
+        return None
+    return entry
+
+
+def entry_at(store: ObjectStore, park_id: str, issued_at: np.datetime64) -> dict[str, str] | None:
+    """The newest retained snapshot taken at or before `issued_at`."""
+    prefix = f"snapshots/index/{park_id}/"
+    taken = [key for key in store.keys(prefix) if key.removeprefix(prefix).removesuffix(".json") <= _text(issued_at)]
+    if not taken:
+        return None
+    entry: dict[str, str] = store.get_json(max(taken))
+    return entry
+
+
+def parks(store: ObjectStore) -> list[str]:
+    """Ids of all parks that have a snapshot."""
+    prefix = "snapshots/latest/"
+    return [key.removeprefix(prefix).removesuffix(".json") for key in store.keys(prefix)]
+
+
+def _object_key(park_id: str, snapshot_id: str) -> str:
+    return f"snapshots/objects/{park_id}/{snapshot_id}.arrow"
+
+
+def _text(instant: np.datetime64) -> str:
+    return str(instant.astype("datetime64[s]"))
