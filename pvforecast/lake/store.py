@@ -1,0 +1,173 @@
+"""Reading and writing Delta tables.
+
+Every read of the project goes through `Lake.read`: with deltalake 1.6 and pyarrow 25, short processes that read by
+`to_pandas()` or `to_pyarrow_table()` die at exit in half of the runs; a dataset scanned without threads never did.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from pvforecast.errors import DataError, NotReady
+from pvforecast.lake.tables import Table, bucket_of
+
+_ATTEMPTS = 8
+
+
+class Lake:
+    """All tables below one URI.
+
+    Parameters
+    ----------
+    uri : ``s3://bucket/prefix`` or a local folder.
+    storage_options : of deltalake, see `s3_options`.
+    """
+
+    def __init__(self, uri: str, storage_options: dict[str, str] | None = None) -> None:
+        self.uri = uri.rstrip("/")
+        self._options = storage_options or {}
+
+    def version(self, table: Table) -> int:
+        """The table's current version, -1 when it does not exist yet."""
+        delta = self._open(table)
+        return -1 if delta is None else int(delta.version())
+
+    def read(
+        self, table: Table, *, park_id: str | None = None, columns: Sequence[str] | None = None,
+        where: pc.Expression | None = None, version: int | None = None,
+    ) -> pa.Table:  # fmt: skip
+        """Rows of a table, of one park where `park_id` is given; empty when the table does not exist.
+
+        Parameters
+        ----------
+        version : time travel; the current one by default.
+        """
+        wanted = [field for field in table.schema if field.name not in table.partitions]
+        if columns is not None:
+            wanted = [table.schema.field(name) for name in columns]
+        delta = self._open(table, version)
+        if delta is None:
+            return pa.schema(wanted).empty_table()
+        condition = where
+        partitions = None
+        if park_id is not None:
+            of_park = pc.field("park_id") == park_id
+            condition = of_park if condition is None else condition & of_park
+            if table.partitions:
+                partitions = [("bucket", "=", bucket_of(park_id))]
+        try:
+            dataset = delta.to_pyarrow_dataset(file_pruning_predicate=partitions)
+            return dataset.to_table([field.name for field in wanted], filter=condition, use_threads=False)
+        except OSError as error:
+            raise NotReady(f"reading {self.uri}/{table.name} failed: {error}", hint="is the object store running?") from error
+
+    def append_new(self, table: Table, rows: pd.DataFrame) -> int:
+        """Add the rows whose key is not stored yet, in one commit; returns how many those were.
+
+        Safe to repeat, and safe beside other writers: a commit that lost the race is tried again.
+        """
+        data = self._conform(table, rows)
+        if len(data) == 0:
+            return 0
+        match = " AND ".join(f"t.{name} = s.{name}" for name in table.key)
+        if table.partitions:
+            match += "".join(f" AND t.{name} = s.{name}" for name in table.partitions)
+
+        def commit(delta: DeltaTable) -> int:
+            merge = delta.merge(data, match, source_alias="s", target_alias="t", commit_properties=CommitProperties(max_commit_retries=0))
+            return int(merge.when_not_matched_insert_all().execute()["num_target_rows_inserted"])
+
+        return self._commit(table, commit)
+
+    def replace(self, table: Table, rows: pd.DataFrame, *, metadata: dict[str, str] | None = None) -> int:
+        """Replace the table's whole content in one commit; returns the new version. Older versions stay readable."""
+        data = self._conform(table, rows)
+        for attempt in range(_ATTEMPTS):
+            try:
+                write_deltalake(
+                    self._uri(table), data, partition_by=table.partitions or None, mode="overwrite", schema_mode="overwrite",
+                    storage_options=self._options, commit_properties=CommitProperties(custom_metadata=metadata),
+                )  # fmt: skip
+                return self.version(table)
+            except CommitFailedError:
+                _back_off(attempt)
+            except (DeltaError, OSError) as error:
+                raise _unavailable(table, error) from error
+        raise DataError(f"{table.name}: {_ATTEMPTS} commits lost the race against other writers", hint="try again")
+
+    def _commit(self, table: Table, commit: Any) -> int:
+        for attempt in range(_ATTEMPTS):
+            try:
+                return int(commit(self._open(table) or self._create(table)))
+            except CommitFailedError:
+                _back_off(attempt)
+            except (DeltaError, OSError) as error:
+                raise _unavailable(table, error) from error
+        raise DataError(f"{table.name}: {_ATTEMPTS} commits lost the race against other writers", hint="try again")
+
+    def _conform(self, table: Table, rows: pd.DataFrame) -> pa.Table:
+        """Rows as the contract wants them: UTC, partitions filled in, one row a key (the last)."""
+        rows = rows.drop_duplicates(list(table.key), keep="last").copy()
+        if table.time_column:
+            moment = rows[table.time_column]
+            if len(rows) and str(moment.dt.tz) not in ("UTC", str(UTC)):
+                raise DataError("times must be UTC", field=f"{table.name}.{table.time_column}")
+            rows["month"] = moment.dt.strftime("%Y-%m") if len(rows) else pd.Series(dtype=str)
+            rows["bucket"] = rows["park_id"].map(bucket_of).astype("int32") if len(rows) else pd.Series(dtype="int32")
+            rows = rows.sort_values(["park_id", table.time_column])
+        missing = [name for name in table.schema.names if name not in rows]
+        if missing:
+            raise DataError(f"columns missing: {', '.join(missing)}", field=table.name)
+        try:
+            return pa.Table.from_pandas(rows[table.schema.names], schema=table.schema, preserve_index=False, safe=False)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise DataError(f"rows do not fit the table: {error}", field=table.name) from error
+
+    def _open(self, table: Table, version: int | None = None) -> DeltaTable | None:
+        try:
+            return DeltaTable(self._uri(table), version=version, storage_options=self._options)
+        except TableNotFoundError:
+            return None
+        except (DeltaError, OSError) as error:
+            raise _unavailable(table, error) from error
+
+    def _create(self, table: Table) -> DeltaTable:
+        return DeltaTable.create(
+            self._uri(table), table.schema, mode="ignore", partition_by=table.partitions or None, storage_options=self._options
+        )
+
+    def _uri(self, table: Table) -> str:
+        return f"{self.uri}/{table.name}"
+
+
+def s3_options(endpoint: str, access_key: str, secret_key: str, region: str = "us-east-1") -> dict[str, str]:
+    """Storage options for an S3 server. Conditional put by ETag keeps concurrent commits from overwriting each other."""
+    return {
+        "aws_endpoint": endpoint,
+        "aws_access_key_id": access_key,
+        "aws_secret_access_key": secret_key,
+        "aws_region": region,
+        "aws_allow_http": "true" if endpoint.startswith("http://") else "false",
+        "aws_conditional_put": "etag",
+        "timeout": "30s",
+        "connect_timeout": "5s",
+        "max_retries": "3",
+    }
+
+
+def _back_off(attempt: int) -> None:
+    time.sleep(random.uniform(0.05, 0.1) * 2**attempt)
+
+
+def _unavailable(table: Table, error: Exception) -> NotReady:
+    return NotReady(f"the lake did not answer for {table.name}: {error}", hint="is the object store running? see its log")

@@ -1,0 +1,32 @@
+"""The protocol that every source follows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+import pandas as pd
+
+from pvforecast.clock import ClockReport
+from pvforecast.parks import Park
+
+
+class Source(Protocol):
+    """Delivers rows of one park in canonical form: UTC, interval start, kW, W/m², °C, m/s, 0-1.
+
+    Both reads give what was measured (or forecast) in [since, until), never later.
+    """
+
+    name: str
+
+    def generation(self, park: Park, since: datetime, until: datetime) -> pd.DataFrame:
+        """Columns of the table ``raw/generation``."""
+        ...
+
+    def weather(self, park: Park, since: datetime, until: datetime) -> pd.DataFrame:
+        """Columns of the table ``raw/weather``; runs with `run_at` in [since, until)."""
+        ...
+
+    def clock_report(self, park: Park, until: datetime) -> ClockReport:
+        """What was found wrong with the park's clock in the data before `until`."""
+        ...

@@ -1,0 +1,149 @@
+"""Real measurements of two roofs at NREL in Golden, Colorado, as shipped in the package `pvanalytics` (MIT).
+
+15-minute AC power in W, labelled with the fixed offset -07:00, and NSRDB weather (satellite-observed GHI and air
+temperature). SERF East was measured in 2016; it is moved back by 1,096 days so that both parks live in one replay.
+
+Observed weather becomes pseudo-runs: one a local midnight, available at once, leads 0-48 h, source
+``nsrdb_observed``. That is optimistic, and every score on it says so.
+
+A planted loss (a drill) multiplies a park's power from an instant on; rows then carry the source ``...+drill``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+
+from pvforecast.clock import ClockReport, correct, find_faults
+from pvforecast.errors import UnknownPark
+from pvforecast.known import WEATHER_VARIABLES
+from pvforecast.parks import Park
+
+SOURCE = "pvdaq_samples"
+WEATHER_SOURCE = "nsrdb_observed"
+RECEIPT_DELAY = timedelta(minutes=20)  # assumed: 15-minute interval, sent 5 minutes after its end
+RUN_HOURS = 48
+_SERF_MOVED = timedelta(days=1096)
+
+_GOLDEN = {"elevation_m": 1829.0, "timezone": "America/Denver", "surface_tilt": 45.0, "surface_azimuth": 158.0}
+
+PARKS = (
+    Park(
+        id="pvdaq-50", name="PVDAQ system 50", latitude=39.7406, longitude=-105.1775, ac_capacity_kw=3.05,
+        source=SOURCE, note="capacity: 99.9th percentile of its power", **_GOLDEN,
+    ),
+    Park(
+        id="serf-east", name="SERF East", latitude=39.742, longitude=-105.1727, ac_capacity_kw=4.98,
+        source=SOURCE, note="measured in 2016, moved back by 1,096 days", **_GOLDEN,
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PlantedLoss:
+    """A drill: `park_id` delivers only `1 - fraction` of its power from `start` on."""
+
+    park_id: str
+    start: datetime
+    fraction: float
+
+
+@dataclass(frozen=True)
+class PvdaqSamples:
+    """The source; see the module."""
+
+    loss: PlantedLoss | None = None
+    name: str = SOURCE
+
+    def generation(self, park: Park, since: datetime, until: datetime) -> pd.DataFrame:
+        labels, watts = _power(park.id)
+        before = labels < pd.Timestamp(until) + pd.Timedelta(hours=2)  # a clock may be off by an hour or two
+        measured_at = correct(labels, park.site(), self.clock_report(park, until))
+        rows = pd.DataFrame(
+            {
+                "park_id": park.id,
+                "inverter_id": "1",
+                "measured_at": measured_at,
+                "period_s": np.int32(900),
+                "power_kw": watts / 1000.0,
+                "label": labels.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "source": self.name,
+            }
+        )
+        rows = rows[before & rows.measured_at.notna() & rows.power_kw.notna()]
+        rows = rows[(rows.measured_at >= since) & (rows.measured_at < until)]
+        rows["received_at"] = rows.measured_at + RECEIPT_DELAY
+        if self.loss is not None and self.loss.park_id == park.id:
+            lost = rows.measured_at >= self.loss.start
+            rows.loc[lost, "power_kw"] *= 1.0 - self.loss.fraction
+            rows.loc[lost, "source"] = f"{self.name}+drill"
+        return rows.reset_index(drop=True)
+
+    def weather(self, park: Park, since: datetime, until: datetime) -> pd.DataFrame:
+        hourly = _hourly_weather(park.id)
+        issues = _local_midnights(park, max(since, hourly.index[0].to_pydatetime()), min(until, hourly.index[-1].to_pydatetime()))
+        runs = []
+        for run_at in issues:
+            run = hourly.loc[run_at : run_at + pd.Timedelta(hours=RUN_HOURS - 1)].reset_index()
+            runs.append(run.assign(run_at=run_at, available_at=run_at))
+        if not runs:
+            return pd.DataFrame(columns=["park_id", "source", "run_at", "available_at", "valid_at", *WEATHER_VARIABLES])
+        rows = pd.concat(runs, ignore_index=True).assign(park_id=park.id, source=WEATHER_SOURCE)
+        for name in WEATHER_VARIABLES:
+            rows[name] = rows.get(name, np.nan)
+        return rows[["park_id", "source", "run_at", "available_at", "valid_at", *WEATHER_VARIABLES]]
+
+    def clock_report(self, park: Park, until: datetime) -> ClockReport:
+        return _clock_report(park, pd.Timestamp(until).floor("D"))
+
+
+@lru_cache(maxsize=16)
+def _clock_report(park: Park, until: pd.Timestamp) -> ClockReport:
+    labels, watts = _power(park.id)
+    known = labels < until
+    return find_faults(pd.Series(watts[known] / 1000.0, index=labels[known]).dropna(), park.site())
+
+
+@lru_cache(maxsize=2)
+def _power(park_id: str) -> tuple[pd.DatetimeIndex, np.ndarray]:
+    """Labels as delivered (fixed offset -07:00) and W."""
+    if park_id == "pvdaq-50":
+        table = pd.read_parquet(_file("system_50_ac_power_2_full_DST.parquet"))
+        return pd.DatetimeIndex(table["measured_on"]), table["ac_power_2"].to_numpy(float)
+    if park_id == "serf-east":
+        table = pd.read_csv(_file("serf_east_15min_ac_power.csv"), parse_dates=["measured_on"])
+        return pd.DatetimeIndex(table["measured_on"]) - _SERF_MOVED, table["ac_power"].to_numpy(float)
+    raise UnknownPark(f"{park_id!r} is not in the samples", field="park_id", hint="pvdaq-50 or serf-east")
+
+
+@lru_cache(maxsize=2)
+def _hourly_weather(park_id: str) -> pd.DataFrame:
+    """Hourly means labelled by interval start. NSRDB values are instantaneous: trapezoids over the quarter hours."""
+    if park_id == "pvdaq-50":
+        table = pd.read_parquet(_file("system_50_ac_power_2_full_DST_psm3.parquet")).set_index("index")
+    else:
+        table = pd.read_csv(_file("serf_east_psm3_data.csv"), parse_dates=["measured_on"]).set_index("measured_on")
+        table.index = table.index - _SERF_MOVED
+    instant = table[["ghi", "temp_air"]].astype(float)
+    instant.index = pd.DatetimeIndex(instant.index).tz_convert(UTC)
+    quarter = instant.resample("15min").interpolate("linear", limit=4)
+    hourly = ((quarter + quarter.shift(-1)) / 2.0).resample("1h").mean().dropna(how="all")
+    hourly.index.name = "valid_at"
+    return hourly
+
+
+def _local_midnights(park: Park, since: datetime, until: datetime) -> list[pd.Timestamp]:
+    """00:00 local of each day, as UTC, in [since, until)."""
+    first = pd.Timestamp(since).tz_convert(park.zone).normalize()
+    last = pd.Timestamp(until).tz_convert(park.zone).normalize()
+    midnights = [day.tz_convert(UTC) for day in pd.date_range(first, last, freq="D")]
+    return [day for day in midnights if since <= day < until]
+
+
+def _file(name: str) -> str:
+    return str(resources.files("pvanalytics") / "data" / name)
