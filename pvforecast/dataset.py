@@ -1,0 +1,114 @@
+"""Rows to learn from: for each issue time, the features as they were known then, and what was metered later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pvforecast import features as fx
+from pvforecast.known import HOUR, Floats, ParkRecord, Times
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Feature rows of one or more parks; all arrays share their first axis.
+
+    Attributes
+    ----------
+    features : float32, shape [n, len(spec)].
+    target : metered power as a fraction of `ac_capacity_kw`, NaN where not metered.
+    daylight : sun above the horizon at the middle of the hour.
+    """
+
+    spec: fx.FeatureSpec
+    park_id: npt.NDArray[np.object_]
+    issued_at: Times
+    valid_at: Times
+    features: fx.Features
+    target: Floats
+    daylight: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.park_id)
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> Rows:
+        """The rows at which `mask` is true."""
+        columns = (self.park_id, self.issued_at, self.valid_at, self.features, self.target, self.daylight)
+        return Rows(self.spec, *(column[mask] for column in columns))
+
+    @property
+    def lead_hours(self) -> Floats:
+        """Hours from issue to the start of the interval."""
+        return (self.valid_at - self.issued_at).astype("timedelta64[s]").astype(np.float64) / 3600.0
+
+
+def build(record: ParkRecord, spec: fx.FeatureSpec, issues: Iterable[np.datetime64], horizon_hours: int) -> Rows:
+    """Features and targets of one park for each issue time; one call of `features.build` each, as serving does."""
+    blocks = []
+    for issued_at in issues:
+        valid_at = fx.horizon(issued_at, horizon_hours)
+        blocks.append((issued_at, valid_at, fx.build_known(spec, record.known_at(issued_at), issued_at, valid_at)))
+    if not blocks:
+        return empty(spec)
+    valid = np.concatenate([valid_at for _, valid_at, _ in blocks])
+    issued = np.concatenate([np.full(len(valid_at), issued_at) for issued_at, valid_at, _ in blocks])
+    target = record.truth(valid) / record.site.ac_capacity_kw
+    park = np.full(len(valid), record.site.park_id, dtype=object)
+    return Rows(spec, park, issued, valid, np.concatenate([x for *_, x in blocks]), target, fx.daylight(record.site, valid))
+
+
+def daily_issues(record: ParkRecord, since: np.datetime64, until: np.datetime64) -> list[np.datetime64]:
+    """00:00 local of each day in [since, until) at which the park had weather: the day-ahead issue times, as UTC."""
+    if not record.runs:
+        return []
+    begin = max(since, min(run.available_at for run in record.runs))
+    zone = ZoneInfo(record.site.timezone)
+    first = pd.Timestamp(begin, tz="UTC").tz_convert(zone).normalize()
+    days = pd.date_range(first, pd.Timestamp(until, tz="UTC").tz_convert(zone), freq="D")
+    instants = [np.datetime64(day.tz_convert("UTC").tz_localize(None), "s") for day in days]
+    return [instant for instant in instants if begin <= instant < until]
+
+
+def known_by(rows: Rows, as_of: np.datetime64) -> Rows:
+    """Rows to learn from at `as_of`: metered, in daylight, and over before `as_of`."""
+    return rows.where(~np.isnan(rows.target) & rows.daylight & (rows.valid_at + HOUR <= as_of) & (rows.issued_at < as_of))
+
+
+def concat(parts: Sequence[Rows]) -> Rows:
+    """Rows of several parks under one spec."""
+    names = ("park_id", "issued_at", "valid_at", "features", "target", "daylight")
+    return Rows(parts[0].spec, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def empty(spec: fx.FeatureSpec) -> Rows:
+    times = np.zeros(0, "datetime64[s]")
+    return Rows(
+        spec, np.zeros(0, object), times, times, np.zeros((0, len(spec)), np.float32), np.zeros(0), np.zeros(0, bool)
+    )  # fmt: skip
+
+
+def to_frame(rows: Rows) -> pd.DataFrame:
+    """As the table ``features`` stores it."""
+    keys = pd.DataFrame(
+        {
+            "park_id": rows.park_id,
+            "issued_at": pd.DatetimeIndex(rows.issued_at).tz_localize("UTC"),
+            "valid_at": pd.DatetimeIndex(rows.valid_at).tz_localize("UTC"),
+            "target": rows.target,
+        }
+    )
+    return pd.concat([keys, pd.DataFrame(rows.features, columns=list(rows.spec.names))], axis=1)
+
+
+def from_frame(frame: pd.DataFrame, spec: fx.FeatureSpec) -> Rows:
+    """The inverse of `to_frame`; daylight is read off the sun-elevation feature."""
+    x = frame[list(spec.names)].to_numpy(np.float32)
+    times = {name: frame[name].dt.tz_localize(None).to_numpy().astype("datetime64[s]") for name in ("issued_at", "valid_at")}
+    daylight = x[:, spec.names.index("sun_elevation")] > fx.DAYLIGHT_ELEVATION_DEG
+    park = frame["park_id"].to_numpy(object)
+    return Rows(spec, park, times["issued_at"], times["valid_at"], x, frame["target"].to_numpy(float), daylight)

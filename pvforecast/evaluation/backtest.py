@@ -1,0 +1,105 @@
+"""The backtest: train on the past, score the future, beside the baselines. One code path for every score shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pvforecast import dataset
+from pvforecast.dataset import Rows
+from pvforecast.errors import NotEnoughData
+from pvforecast.evaluation import baselines, metrics
+from pvforecast.features import FeatureSpec, horizon
+from pvforecast.known import Floats, ParkRecord, Times
+from pvforecast.model.bundle import Bundle
+from pvforecast.model.training import Recipe, train
+
+DAY_AHEAD_HOURS = 24
+BASELINES = {
+    "persistence_24h": baselines.persistence,
+    "smart_persistence": baselines.smart_persistence,
+    "physical": baselines.physical,
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one park over one test period.
+
+    Attributes
+    ----------
+    model : `metrics.summary` of the model.
+    baselines : baseline name -> daylight nMAE on the same hours.
+    optimistic : the weather was observed, not forecast.
+    """
+
+    park_id: str
+    test_from: str
+    test_until: str
+    model: dict[str, float]
+    baselines: dict[str, float]
+    optimistic: bool
+
+    @property
+    def skill(self) -> float:
+        """1 - daylight nMAE / that of smart persistence."""
+        return 1.0 - self.model["daylight_nmae"] / self.baselines["smart_persistence"]
+
+
+def backtest(
+    records: Mapping[str, ParkRecord], recipe: Recipe, train_until: np.datetime64, test_until: np.datetime64, horizon_hours: int = 48
+) -> tuple[Bundle, dict[str, Scores]]:
+    """Train on what was known at `train_until`, score every park that has metered hours in [train_until, test_until).
+
+    Day-ahead: issue 00:00 local, the first 24 hours.
+
+    Returns
+    -------
+    The trained bundle, and the scores by park.
+    """
+    rows = build_rows(records.values(), recipe.spec, train_until, horizon_hours)
+    bundle = train(rows, recipe, train_until)
+    scores = {}
+    for park_id, record in records.items():
+        issues = dataset.daily_issues(record, train_until, test_until)
+        if issues and not np.isnan(record.truth(_hours(issues))).all():
+            scores[park_id] = score(bundle, record, issues)
+    if not scores:
+        raise NotEnoughData(f"no metered hours in [{train_until}, {test_until})", field="test_until")
+    return bundle, scores
+
+
+def build_rows(records: Iterable[ParkRecord], spec: FeatureSpec, until: np.datetime64, horizon_hours: int = 48) -> Rows:
+    """Training rows of all parks, issued before `until`."""
+    everything = np.datetime64("1990-01-01", "s")
+    return dataset.concat(
+        [dataset.build(r, spec, dataset.daily_issues(r, everything, until), horizon_hours) for r in records]
+    )
+
+
+def score(bundle: Bundle, record: ParkRecord, issues: Sequence[np.datetime64], hours: int = DAY_AHEAD_HOURS) -> Scores:
+    """Score a bundle on given issue times of one park; hours without a metered value are left out."""
+    rows = dataset.build(record, bundle.spec, issues, hours)
+    shown = {name: np.concatenate([baseline(record.known_at(t), horizon(t, hours)) for t in issues]) for name, baseline in BASELINES.items()}
+    metered = ~np.isnan(rows.target)
+    rows, shown = rows.where(metered), {name: values[metered] for name, values in shown.items()}
+    quantiles = predict(bundle, rows)
+    day = rows.daylight
+    sources = {run.source for run in record.runs}
+    return Scores(
+        record.site.park_id, str(issues[0]), str(issues[-1]),
+        metrics.summary(rows.target, quantiles, bundle.quantiles, day),
+        {name: metrics.nmae(rows.target[day], values[day]) for name, values in shown.items()},
+        optimistic=any("observed" in source for source in sources),
+    )  # fmt: skip
+
+
+def predict(bundle: Bundle, rows: Rows) -> Floats:
+    """Quantiles as they are served: zero when the sun is down. Shape [n, quantiles]."""
+    return np.where(rows.daylight[:, None], bundle.predict(rows.features).astype(np.float64), 0.0)
+
+
+def _hours(issues: Sequence[np.datetime64]) -> Times:
+    return np.concatenate([horizon(t, DAY_AHEAD_HOURS) for t in issues])

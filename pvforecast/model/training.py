@@ -1,0 +1,117 @@
+"""Fits the quantile model: one global XGBoost for all parks, calibrated out of fold.
+
+The recipe is the one that won by cross-validation over all seasons (docs/model.md): all quantile levels in one
+`reg:quantileerror` model, daylight rows only, many small steps, small column samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xgboost as xgb
+
+from pvforecast.dataset import Rows, known_by
+from pvforecast.errors import NotEnoughData
+from pvforecast.features import DEFAULT_SPEC, FeatureSpec
+from pvforecast.model.bundle import Bundle
+
+LEAD_EDGES = (0.0, 24.0)
+MIN_ROWS = 500
+_GOLDEN_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what is learned from given rows. Two recipes with one hash are the same recipe."""
+
+    spec: FeatureSpec = DEFAULT_SPEC
+    quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+    rounds: int = 250
+    max_depth: int = 7
+    eta: float = 0.04
+    min_child_weight: float = 40.0
+    subsample: float = 0.5
+    colsample_bytree: float = 0.3
+    max_bin: int = 128
+    calibration_folds: int = 3
+    seed: int = 20130101
+
+    @property
+    def hash(self) -> str:
+        values = {**asdict(self), "spec": self.spec.hash}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "objective": "reg:quantileerror", "quantile_alpha": list(self.quantiles), "tree_method": "hist",
+            "max_depth": self.max_depth, "eta": self.eta, "min_child_weight": self.min_child_weight,
+            "subsample": self.subsample, "colsample_bytree": self.colsample_bytree, "max_bin": self.max_bin,
+            "seed": self.seed, "nthread": 2, "verbosity": 0,
+        }  # fmt: skip
+
+
+def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any] | None = None) -> Bundle:
+    """Fit and calibrate on everything known at `as_of`.
+
+    Calibration is conformal: the rows are cut into `calibration_folds` blocks of consecutive days, each predicted by
+    a model that did not see it, and each quantile is shifted, per lead-time bin, by the residual quantile that makes
+    its out-of-fold coverage exact (after Romano et al. 2019, Conformalized Quantile Regression).
+
+    Raises
+    ------
+    NotEnoughData
+        fewer than `MIN_ROWS` metered daylight rows.
+    """
+    known = known_by(rows, as_of)
+    if len(known) < MIN_ROWS:
+        raise NotEnoughData(
+            f"{len(known)} metered daylight rows before {as_of}, at least {MIN_ROWS} are needed",
+            field="as_of", hint="ingest more history, or train later",
+        )  # fmt: skip
+    shifts = _shifts(known, recipe)
+    booster = _fit(known, recipe)
+    golden = np.linspace(0, len(known) - 1, _GOLDEN_ROWS).astype(int)
+    return Bundle(
+        bytes(booster.save_raw("ubj")), recipe.spec, recipe.quantiles, shifts, LEAD_EDGES, known.features[golden],
+        {
+            **(info or {}),
+            "recipe": recipe.hash,
+            "trained_until": str(as_of),
+            "trained_rows": len(known),
+            "parks": sorted({str(park) for park in known.park_id}),
+            "resolution": "PT1H",
+            "versions": {"xgboost": xgb.__version__, "numpy": np.__version__, "python": platform.python_version()},
+        },
+    )  # fmt: skip
+
+
+def _fit(rows: Rows, recipe: Recipe) -> xgb.Booster:
+    target = np.clip(rows.target, 0.0, 1.0)
+    data = xgb.QuantileDMatrix(rows.features, target, max_bin=recipe.max_bin, nthread=2)
+    return xgb.train(recipe.params(), data, num_boost_round=recipe.rounds)
+
+
+def _shifts(rows: Rows, recipe: Recipe) -> npt.NDArray[np.float64]:
+    """Shape [lead bins, quantiles]: what to add to each sorted raw quantile, fraction of capacity."""
+    day = rows.issued_at.astype("datetime64[D]")
+    edges = np.quantile(day.astype(np.int64), np.linspace(0, 1, recipe.calibration_folds + 1))
+    fold = np.clip(np.searchsorted(edges, day.astype(np.int64), side="right") - 1, 0, recipe.calibration_folds - 1)
+    predicted = np.zeros((len(rows), len(recipe.quantiles)))
+    for number in range(recipe.calibration_folds):
+        held_out = fold == number
+        booster = _fit(rows.where(~held_out), recipe)
+        predicted[held_out] = np.sort(booster.inplace_predict(rows.features[held_out]), axis=1)
+    residual = np.clip(rows.target, 0.0, 1.0)[:, None] - predicted
+    lead_bin = np.searchsorted(LEAD_EDGES, rows.lead_hours, side="right") - 1
+    return np.array(
+        [
+            [np.quantile(residual[lead_bin == b, q], level) for q, level in enumerate(recipe.quantiles)]
+            for b in range(len(LEAD_EDGES))
+        ]
+    )

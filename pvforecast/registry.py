@@ -1,0 +1,169 @@
+"""Which model serves: an append-only table of promotions in Postgres is the authority.
+
+MLflow's alias and the deployed pointer in S3 are projections of its last row; `reconcile` repairs them. Each row
+names its predecessor, and a predecessor can be named only once: of two promotions at the same time one wins and the
+other gets a clear error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from pvforecast.errors import NoChampion, NotReady, PromotionConflict
+from pvforecast.objects import ObjectStore
+from pvforecast.tracking import Tracking
+
+DEPLOYED_KEY = "models/deployed.json"
+_LOCK = 72_401_002  # advisory lock of this table's creation
+_DDL = """
+CREATE TABLE IF NOT EXISTS promotions (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    predecessor   bigint NOT NULL UNIQUE,
+    model_version integer NOT NULL,
+    bundle_uri    text NOT NULL,
+    bundle_id     text NOT NULL,
+    verdict       text NOT NULL CHECK (verdict IN ('promote', 'refresh', 'rollback')),
+    reason        text NOT NULL,
+    actor         text NOT NULL,
+    mlflow_run_id text NOT NULL DEFAULT '',
+    event_id      text NOT NULL DEFAULT '',
+    promoted_at   timestamptz NOT NULL DEFAULT now()
+);
+CREATE OR REPLACE FUNCTION promotions_are_append_only() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'promotions are append-only: add a row, e.g. a rollback'; END $$;
+CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON promotions
+    EXECUTE FUNCTION promotions_are_append_only();
+"""
+_COLUMNS = "id, predecessor, model_version, bundle_uri, bundle_id, verdict, reason, actor, mlflow_run_id, event_id, promoted_at"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One row: which model became champion, after which, why and by whom."""
+
+    id: int
+    predecessor: int
+    model_version: int
+    bundle_uri: str
+    bundle_id: str
+    verdict: str
+    reason: str
+    actor: str
+    mlflow_run_id: str
+    event_id: str
+    promoted_at: datetime
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "promoted_at": self.promoted_at.isoformat()}
+
+
+class Promotions:
+    """The table, at one Postgres DSN. Every call opens and closes its own connection."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    def current(self) -> Promotion | None:
+        """The champion, None before the first promotion."""
+        history = self.history(limit=1)
+        return history[0] if history else None
+
+    def champion(self) -> Promotion:
+        """As `current`; raises NoChampion when there is none."""
+        current = self.current()
+        if current is None:
+            raise NoChampion("no model has been promoted yet", hint="run the training pipeline: pvf pipeline submit training")
+        return current
+
+    def history(self, limit: int = 100) -> list[Promotion]:
+        """Newest first."""
+        with self._connection() as connection, connection.cursor(row_factory=class_row(Promotion)) as cursor:
+            cursor.execute(f"SELECT {_COLUMNS} FROM promotions ORDER BY id DESC LIMIT %s", (limit,))
+            return cursor.fetchall()
+
+    def promote(
+        self, predecessor: Promotion | None, *, model_version: int, bundle_uri: str, bundle_id: str, verdict: str,
+        reason: str, actor: str, mlflow_run_id: str = "", event_id: str = "",
+    ) -> Promotion:  # fmt: skip
+        """Append a promotion that follows `predecessor`.
+
+        Raises
+        ------
+        PromotionConflict
+            another promotion followed `predecessor` first.
+        """
+        values = (
+            predecessor.id if predecessor else 0, model_version, bundle_uri, bundle_id, verdict, reason, actor,
+            mlflow_run_id, event_id,
+        )  # fmt: skip
+        names = "predecessor, model_version, bundle_uri, bundle_id, verdict, reason, actor, mlflow_run_id, event_id"
+        sql = f"INSERT INTO promotions ({names}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}"
+        try:
+            with self._connection() as connection, connection.cursor(row_factory=class_row(Promotion)) as cursor:
+                row = cursor.execute(sql, values).fetchone()
+        except psycopg.errors.UniqueViolation as error:
+            raise PromotionConflict(
+                f"promotion {values[0]} already has a successor: another run promoted first", field="predecessor",
+                hint="compare with the new champion and promote again if still better: pvf model list",
+            ) from error  # fmt: skip
+        assert row is not None
+        return row
+
+    def rollback(self, *, actor: str, reason: str) -> Promotion:
+        """Append a promotion of the model that served before the current one.
+
+        Raises
+        ------
+        NoChampion
+            there is nothing to roll back to.
+        """
+        history = self.history(limit=1000)
+        current = history[0] if history else None
+        before = next((row for row in history[1:] if current and row.bundle_id != current.bundle_id), None)
+        if current is None or before is None:
+            raise NoChampion("there is no earlier model to roll back to", hint="see pvf model list")
+        return self.promote(
+            current, model_version=before.model_version, bundle_uri=before.bundle_uri, bundle_id=before.bundle_id,
+            verdict="rollback", reason=reason, actor=actor, mlflow_run_id=before.mlflow_run_id,
+        )  # fmt: skip
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+        try:
+            with psycopg.connect(self._dsn, connect_timeout=5) as connection:
+                if connection.execute("SELECT to_regclass('promotions')").fetchone() == (None,):
+                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+                    connection.execute(_DDL)
+                yield connection
+        except psycopg.OperationalError as error:
+            raise NotReady(f"Postgres did not answer: {error}", hint="is it running? see its log") from error
+
+
+def reconcile(promotions: Promotions, tracking: Tracking, store: ObjectStore) -> list[str]:
+    """Make the MLflow alias and the deployed pointer agree with the last promotion; returns what was repaired."""
+    current = promotions.current()
+    if current is None:
+        return []
+    repaired = []
+    deployed = {
+        "bundle_uri": current.bundle_uri, "bundle_id": current.bundle_id,
+        "model_version": str(current.model_version), "promotion_id": current.id,
+    }  # fmt: skip
+    try:
+        seen = store.get_json(DEPLOYED_KEY)
+    except KeyError:
+        seen = None
+    if seen != deployed:
+        store.put_json(DEPLOYED_KEY, deployed)
+        repaired.append(f"deployed pointer -> {current.bundle_id}")
+    if tracking.champion_version() != current.model_version:
+        tracking.set_champion(current.model_version)
+        repaired.append(f"alias champion -> version {current.model_version}")
+    return repaired
