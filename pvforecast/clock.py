@@ -100,8 +100,10 @@ def _minutes_late(power_kw: pd.Series, site: Site) -> float:
     shift = np.timedelta64(int(-site.longitude / 15.0 * 3600), "s")
     table["day"] = (middle - shift).astype("datetime64[D]")
     table["hour"] = (table["hour"] + site.longitude / 15.0) % 24.0
-    days = table.assign(wp=table.power * table.hour, wc=table.clear * table.hour).groupby("day").agg(
-        power=("power", "sum"), clear=("clear", "sum"), wp=("wp", "sum"), wc=("wc", "sum"), n=("power", "size")
+    days = (
+        table.assign(wp=table.power * table.hour, wc=table.clear * table.hour)
+        .groupby("day")
+        .agg(power=("power", "sum"), clear=("clear", "sum"), wp=("wp", "sum"), wc=("wc", "sum"), n=("power", "size"))
     )
     days = days[(days.n == 24) & (days.power > 0) & (days.clear > 0)]
     ratio = days.power / days.clear

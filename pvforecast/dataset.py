@@ -59,7 +59,9 @@ def build(record: ParkRecord, spec: fx.FeatureSpec, issues: Iterable[np.datetime
     issued = np.concatenate([np.full(len(valid_at), issued_at) for issued_at, valid_at, _ in blocks])
     target = record.truth(valid) / record.site.ac_capacity_kw
     park = np.full(len(valid), record.site.park_id, dtype=object)
-    return Rows(spec, park, issued, valid, np.concatenate([x for *_, x in blocks]), target, fx.daylight(record.site, valid))
+    return Rows(
+        spec, park, issued, valid, np.concatenate([x for *_, x in blocks]), target, fx.daylight(record.site, valid)
+    )
 
 
 def daily_issues(record: ParkRecord, since: np.datetime64, until: np.datetime64) -> list[np.datetime64]:
@@ -76,7 +78,9 @@ def daily_issues(record: ParkRecord, since: np.datetime64, until: np.datetime64)
 
 def known_by(rows: Rows, as_of: np.datetime64) -> Rows:
     """Rows to learn from at `as_of`: metered, in daylight, and over before `as_of`."""
-    return rows.where(~np.isnan(rows.target) & rows.daylight & (rows.valid_at + HOUR <= as_of) & (rows.issued_at < as_of))
+    return rows.where(
+        ~np.isnan(rows.target) & rows.daylight & (rows.valid_at + HOUR <= as_of) & (rows.issued_at < as_of)
+    )
 
 
 def concat(parts: Sequence[Rows]) -> Rows:
@@ -108,7 +112,9 @@ def to_frame(rows: Rows) -> pd.DataFrame:
 def from_frame(frame: pd.DataFrame, spec: fx.FeatureSpec) -> Rows:
     """The inverse of `to_frame`; daylight is read off the sun-elevation feature."""
     x = frame[list(spec.names)].to_numpy(np.float32)
-    times = {name: frame[name].dt.tz_localize(None).to_numpy().astype("datetime64[s]") for name in ("issued_at", "valid_at")}
+    times = {
+        name: frame[name].dt.tz_localize(None).to_numpy().astype("datetime64[s]") for name in ("issued_at", "valid_at")
+    }
     daylight = x[:, spec.names.index("sun_elevation")] > fx.DAYLIGHT_ELEVATION_DEG
     park = frame["park_id"].to_numpy(object)
     return Rows(spec, park, times["issued_at"], times["valid_at"], x, frame["target"].to_numpy(float), daylight)

@@ -58,9 +58,7 @@ class FeatureSpec:
 
 
 DEFAULT_SPEC = FeatureSpec(_NAMES)
-WEATHER_ONLY_SPEC = FeatureSpec(
-    tuple(n for n in _NAMES if not n.startswith(("lag_", "mean_7d", "relative_", "lead_")))
-)
+WEATHER_ONLY_SPEC = FeatureSpec(tuple(n for n in _NAMES if not n.startswith(("lag_", "mean_7d", "relative_", "lead_"))))
 """Without anything metered: what the frozen drift reference uses, so that it cannot absorb a slow loss."""
 
 
@@ -130,7 +128,9 @@ def _physics(site: Site, weather: WeatherRun | None, valid_at: Times) -> dict[st
     n = len(valid_at)
     wide = valid_at[0] + np.arange(-reach, n + reach) * HOUR
     sun = _sun(site, wide)
-    wx = {name: _aligned(weather, name, wide) for name in ("ghi", "dni", "dhi", "temp_air", "wind_speed", "cloud_cover")}
+    wx = {
+        name: _aligned(weather, name, wide) for name in ("ghi", "dni", "dhi", "temp_air", "wind_speed", "cloud_cover")
+    }
     dni, dhi = _decompose(wx["ghi"], wx["dni"], wx["dhi"], sun["zenith"], sun["day_of_year"])
     poa = _transpose(site, wx["ghi"], dni, dhi, sun)
     temp_cell, power = _pvwatts(poa, wx["temp_air"], wx["wind_speed"])
@@ -210,7 +210,9 @@ def _transpose(site: Site, ghi: Floats, dni: Floats, dhi: Floats, sun: dict[str,
     sky = dhi * (anisotropy * ratio + (1.0 - anisotropy) * 0.5 * (1.0 + np.cos(tilt)))
     ground = ghi * 0.2 * 0.5 * (1.0 - np.cos(tilt))
     poa = dni * np.maximum(sun["cos_aoi"], 0.0) + sky + ground
-    return np.where(sun["sun_elevation"] > DAYLIGHT_ELEVATION_DEG, np.clip(poa, 0.0, 1_800.0), np.where(np.isnan(ghi), np.nan, 0.0))
+    return np.where(
+        sun["sun_elevation"] > DAYLIGHT_ELEVATION_DEG, np.clip(poa, 0.0, 1_800.0), np.where(np.isnan(ghi), np.nan, 0.0)
+    )
 
 
 def _pvwatts(poa: Floats, temp_air: Floats, wind_speed: Floats) -> tuple[Floats, Floats]:
@@ -257,7 +259,9 @@ def _lags(site: Site, history: History, issued_at: np.datetime64, valid_at: Time
     for window in (1, 3, 24):
         recent = (hours >= issued_at - (window + 1) * HOUR) & (clear > 0.05) & ~np.isnan(power)
         total = float(clear[recent].sum())
-        columns[f"relative_{window}h"] = np.full(len(valid_at), float(power[recent].sum()) / total if total > 0 else np.nan)
+        columns[f"relative_{window}h"] = np.full(
+            len(valid_at), float(power[recent].sum()) / total if total > 0 else np.nan
+        )
     return columns
 
 

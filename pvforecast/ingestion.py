@@ -83,18 +83,26 @@ def validate(lake: Lake, park: Park, since: datetime, until: datetime) -> Valida
     hourly = processing.hourly_generation(good)
     stored = _frame(lake, GENERATION, park.id, "valid_at", begin, end)
     hours = lake.append_new(GENERATION, processing.changed_hours(hourly, stored))
-    weather, bad_weather = validation.split(_frame(lake, RAW_WEATHER, park.id, "run_at", begin, end), validation.WEATHER_CONTRACT)
+    weather, bad_weather = validation.split(
+        _frame(lake, RAW_WEATHER, park.id, "run_at", begin, end), validation.WEATHER_CONTRACT
+    )
     rows = lake.append_new(WEATHER, weather)
-    set_aside = pd.concat([_quarantine(RAW_GENERATION.name, bad, until), _quarantine(RAW_WEATHER.name, bad_weather, until)])
+    set_aside = pd.concat(
+        [_quarantine(RAW_GENERATION.name, bad, until), _quarantine(RAW_WEATHER.name, bad_weather, until)]
+    )
     lake.append_new(QUARANTINE, set_aside)
     return ValidationReport(park.id, hours, rows, len(set_aside))
 
 
-def _frame(lake: Lake, table: object, park_id: str, column: str, begin: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
+def _frame(
+    lake: Lake, table: object, park_id: str, column: str, begin: pd.Timestamp, end: pd.Timestamp
+) -> pd.DataFrame:
     when = (pc.field(column) >= pa.scalar(begin)) & (pc.field(column) < pa.scalar(end))
     return lake.read(table, park_id=park_id, where=when).to_pandas(use_threads=False)  # type: ignore[arg-type]
 
 
 def _quarantine(table: str, bad: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     payload = [row.to_json(date_format="iso") for _, row in bad.drop(columns="reason").iterrows()]
-    return pd.DataFrame({"table": table, "reason": bad.reason.to_numpy(), "payload": payload, "as_of": pd.Timestamp(as_of)})
+    return pd.DataFrame(
+        {"table": table, "reason": bad.reason.to_numpy(), "payload": payload, "as_of": pd.Timestamp(as_of)}
+    )

@@ -25,12 +25,21 @@ class ObjectStore:
     """
 
     def __init__(
-        self, endpoint: str, bucket: str, access_key: str, secret_key: str, *, region: str = "us-east-1", timeout_s: float = 10.0
+        self,
+        endpoint: str,
+        bucket: str,
+        access_key: str,
+        secret_key: str,
+        *,
+        region: str = "us-east-1",
+        timeout_s: float = 10.0,
     ) -> None:
         url = urlparse(endpoint)
         if url.scheme not in ("http", "https") or not url.netloc:
             raise InvalidInput(
-                f"{endpoint!r} is not a URL", field="PVF_S3_ENDPOINT", hint="e.g. http://127.0.0.1:8333, or start `pvf up`"
+                f"{endpoint!r} is not a URL",
+                field="PVF_S3_ENDPOINT",
+                hint="e.g. http://127.0.0.1:8333, or start `pvf up`",
             )
         pool = urllib3.PoolManager(timeout=timeout_s, maxsize=16, retries=urllib3.Retry(2, backoff_factor=0.2))
         self.bucket = bucket
@@ -98,4 +107,6 @@ class ObjectStore:
         self.put(key, json.dumps(value, sort_keys=True).encode(), "application/json")
 
     def _unavailable(self, error: Exception) -> NotReady:
-        return NotReady(f"the object store at {self._endpoint} did not answer: {error}", hint="is it running? see its log")
+        return NotReady(
+            f"the object store at {self._endpoint} did not answer: {error}", hint="is it running? see its log"
+        )

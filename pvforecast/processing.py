@@ -36,7 +36,9 @@ def hourly_generation(raw: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()  # fmt: skip
     expected = rows.groupby(rows.measured_at.dt.floor("D")).inverter_id.nunique()
     hours = hours[hours.inverters == hours.valid_at.dt.floor("D").map(expected)]
-    return hours.assign(park_id=raw.park_id.iloc[0])[["park_id", "valid_at", "available_at", "power_kw", "completeness"]]
+    return hours.assign(park_id=raw.park_id.iloc[0])[
+        ["park_id", "valid_at", "available_at", "power_kw", "completeness"]
+    ]
 
 
 def changed_hours(hourly: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:

@@ -79,7 +79,9 @@ class Promotions:
         """As `current`; raises NoChampion when there is none."""
         current = self.current()
         if current is None:
-            raise NoChampion("no model has been promoted yet", hint="run the training pipeline: pvf pipeline submit training")
+            raise NoChampion(
+                "no model has been promoted yet", hint="run the training pipeline: pvf pipeline submit training"
+            )
         return current
 
     def history(self, limit: int = 100) -> list[Promotion]:
@@ -89,10 +91,10 @@ class Promotions:
             return cursor.fetchall()
 
     def promote(
-        self, predecessor: Promotion | None, *, model_version: int, bundle_uri: str, bundle_id: str, verdict: str,
+        self, predecessor: int, *, model_version: int, bundle_uri: str, bundle_id: str, verdict: str,
         reason: str, actor: str, mlflow_run_id: str = "", event_id: str = "",
     ) -> Promotion:  # fmt: skip
-        """Append a promotion that follows `predecessor`.
+        """Append a promotion that follows the one with id `predecessor` (0: the first of all).
 
         Raises
         ------
@@ -100,7 +102,7 @@ class Promotions:
             another promotion followed `predecessor` first.
         """
         values = (
-            predecessor.id if predecessor else 0, model_version, bundle_uri, bundle_id, verdict, reason, actor,
+            predecessor, model_version, bundle_uri, bundle_id, verdict, reason, actor,
             mlflow_run_id, event_id,
         )  # fmt: skip
         names = "predecessor, model_version, bundle_uri, bundle_id, verdict, reason, actor, mlflow_run_id, event_id"
@@ -130,7 +132,7 @@ class Promotions:
         if current is None or before is None:
             raise NoChampion("there is no earlier model to roll back to", hint="see pvf model list")
         return self.promote(
-            current, model_version=before.model_version, bundle_uri=before.bundle_uri, bundle_id=before.bundle_id,
+            current.id, model_version=before.model_version, bundle_uri=before.bundle_uri, bundle_id=before.bundle_id,
             verdict="rollback", reason=reason, actor=actor, mlflow_run_id=before.mlflow_run_id,
         )  # fmt: skip
 

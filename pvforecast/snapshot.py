@@ -39,7 +39,9 @@ def encode(known: Known) -> bytes:
     fields, arrays = [], []
     for table, columns in tables.items():
         for name, values in columns.items():
-            values = values.astype("datetime64[s]").astype(np.int64) if name == "valid_at" else values.astype(np.float64)
+            values = (
+                values.astype("datetime64[s]").astype(np.int64) if name == "valid_at" else values.astype(np.float64)
+            )
             fields.append(pa.field(f"{table}.{name}", pa.list_(pa.from_numpy_dtype(values.dtype))))
             arrays.append(pa.ListArray.from_arrays([0, len(values)], pa.array(values)))
     schema = pa.schema(fields, metadata={"pvforecast": json.dumps(meta, sort_keys=True)})

@@ -30,7 +30,9 @@ class Tracking:
         """Create a run; returns its id. The run stays open until `end_run`."""
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         experiment_id = experiment.experiment_id if experiment else self._create_experiment()
-        run = self._client.create_run(experiment_id, run_name=name, tags={**tags, "pvforecast.git_commit": git_commit()})
+        run = self._client.create_run(
+            experiment_id, run_name=name, tags={**tags, "pvforecast.git_commit": git_commit()}
+        )
         self._client.log_batch(run.info.run_id, params=[Param(k, str(v)[:6000]) for k, v in params.items()])
         return str(run.info.run_id)
 

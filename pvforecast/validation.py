@@ -19,7 +19,10 @@ def generation_contract(park: Park) -> pa.DataFrameSchema:
         {
             "park_id": pa.Column(str, pa.Check.eq(park.id)),
             "power_kw": pa.Column(
-                float, pa.Check.in_range(-0.05 * park.ac_capacity_kw, peak, error=f"power_kw outside -5 %..{peak:g} kW: W or MW?")
+                float,
+                pa.Check.in_range(
+                    -0.05 * park.ac_capacity_kw, peak, error=f"power_kw outside -5 %..{peak:g} kW: W or MW?"
+                ),
             ),
             "period_s": pa.Column("int32", pa.Check.isin([60, 300, 600, 900, 1800, 3600])),
         }
@@ -33,7 +36,9 @@ WEATHER_CONTRACT = pa.DataFrameSchema(
         "dhi": pa.Column(float, pa.Check.in_range(0, 1000), nullable=True),
         "temp_air": pa.Column(float, pa.Check.in_range(-70, 60), nullable=True),
         "wind_speed": pa.Column(float, pa.Check.in_range(0, 80), nullable=True),
-        "cloud_cover": pa.Column(float, pa.Check.in_range(0, 1, error="cloud_cover outside 0-1: percent?"), nullable=True),
+        "cloud_cover": pa.Column(
+            float, pa.Check.in_range(0, 1, error="cloud_cover outside 0-1: percent?"), nullable=True
+        ),
     }
 )
 

@@ -16,7 +16,9 @@ def lake(settings: Settings) -> Lake:
     if not settings.lake_uri.startswith("s3://"):
         return Lake(settings.lake_uri)
     keys = settings.s3_access_key.get_secret_value(), settings.s3_secret_key.get_secret_value()
-    return Lake(settings.lake_uri, s3_options(_needed(settings.s3_endpoint, "PVF_S3_ENDPOINT"), *keys, settings.s3_region))
+    return Lake(
+        settings.lake_uri, s3_options(_needed(settings.s3_endpoint, "PVF_S3_ENDPOINT"), *keys, settings.s3_region)
+    )
 
 
 def objects(settings: Settings) -> ObjectStore:

@@ -49,7 +49,11 @@ class Scores:
 
 
 def backtest(
-    records: Mapping[str, ParkRecord], recipe: Recipe, train_until: np.datetime64, test_until: np.datetime64, horizon_hours: int = 48
+    records: Mapping[str, ParkRecord],
+    recipe: Recipe,
+    train_until: np.datetime64,
+    test_until: np.datetime64,
+    horizon_hours: int = 48,
 ) -> tuple[Bundle, dict[str, Scores]]:
     """Train on what was known at `train_until`, score every park that has metered hours in [train_until, test_until).
 
@@ -82,7 +86,10 @@ def build_rows(records: Iterable[ParkRecord], spec: FeatureSpec, until: np.datet
 def score(bundle: Bundle, record: ParkRecord, issues: Sequence[np.datetime64], hours: int = DAY_AHEAD_HOURS) -> Scores:
     """Score a bundle on given issue times of one park; hours without a metered value are left out."""
     rows = dataset.build(record, bundle.spec, issues, hours)
-    shown = {name: np.concatenate([baseline(record.known_at(t), horizon(t, hours)) for t in issues]) for name, baseline in BASELINES.items()}
+    shown = {
+        name: np.concatenate([baseline(record.known_at(t), horizon(t, hours)) for t in issues])
+        for name, baseline in BASELINES.items()
+    }
     metered = ~np.isnan(rows.target)
     rows, shown = rows.where(metered), {name: values[metered] for name, values in shown.items()}
     quantiles = predict(bundle, rows)

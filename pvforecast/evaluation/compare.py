@@ -105,6 +105,8 @@ def _bootstrap(daily: Floats, seed: int, block: int = 3) -> tuple[float, float]:
 
 def _worst_park(challenger: Floats, champion: Floats, park: npt.NDArray[np.object_]) -> tuple[str, float]:
     """The park that loses most, and by which share of the champion's loss."""
-    ratios = {str(p): challenger[park == p].mean() / champion[park == p].mean() - 1.0 for p in np.unique(park.astype(str))}
+    ratios = {
+        str(p): challenger[park == p].mean() / champion[park == p].mean() - 1.0 for p in np.unique(park.astype(str))
+    }
     worst = max(ratios, key=lambda name: ratios[name])
     return worst, float(ratios[worst])

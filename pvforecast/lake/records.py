@@ -62,7 +62,10 @@ def _runs(weather: pa.Table) -> tuple[WeatherRun, ...]:
         rows = order[begin:end]
         runs.append(
             WeatherRun(
-                str(source[rows[0]]), run_at[rows[0]], available_at[rows[0]], valid_at[rows],
+                str(source[rows[0]]),
+                run_at[rows[0]],
+                available_at[rows[0]],
+                valid_at[rows],
                 {name: values[rows] for name, values in variables.items()},
             )  # fmt: skip
         )

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -69,7 +68,9 @@ class Lake:
             dataset = delta.to_pyarrow_dataset(file_pruning_predicate=partitions)
             return dataset.to_table([field.name for field in wanted], filter=condition, use_threads=False)
         except OSError as error:
-            raise NotReady(f"reading {self.uri}/{table.name} failed: {error}", hint="is the object store running?") from error
+            raise NotReady(
+                f"reading {self.uri}/{table.name} failed: {error}", hint="is the object store running?"
+            ) from error
 
     def append_new(self, table: Table, rows: pd.DataFrame) -> int:
         """Add the rows whose key is not stored yet, in one commit; returns how many those were.
@@ -84,31 +85,37 @@ class Lake:
             match += "".join(f" AND t.{name} = s.{name}" for name in table.partitions)
 
         def commit(delta: DeltaTable) -> int:
-            merge = delta.merge(data, match, source_alias="s", target_alias="t", commit_properties=CommitProperties(max_commit_retries=0))
+            merge = delta.merge(
+                data,
+                match,
+                source_alias="s",
+                target_alias="t",
+                commit_properties=CommitProperties(max_commit_retries=0),
+            )
             return int(merge.when_not_matched_insert_all().execute()["num_target_rows_inserted"])
 
         return self._commit(table, commit)
 
-    def replace(self, table: Table, rows: pd.DataFrame, *, metadata: dict[str, str] | None = None) -> int:
-        """Replace the table's whole content in one commit; returns the new version. Older versions stay readable."""
+    def replace_park(
+        self, table: Table, park_id: str, rows: pd.DataFrame, *, metadata: dict[str, str] | None = None
+    ) -> None:
+        """Replace all rows of one park in one commit; other parks keep theirs. Older versions stay readable."""
         data = self._conform(table, rows)
-        for attempt in range(_ATTEMPTS):
-            try:
-                write_deltalake(
-                    self._uri(table), data, partition_by=table.partitions or None, mode="overwrite", schema_mode="overwrite",
-                    storage_options=self._options, commit_properties=CommitProperties(custom_metadata=metadata),
-                )  # fmt: skip
-                return self.version(table)
-            except CommitFailedError:
-                _back_off(attempt)
-            except (DeltaError, OSError) as error:
-                raise _unavailable(table, error) from error
-        raise DataError(f"{table.name}: {_ATTEMPTS} commits lost the race against other writers", hint="try again")
 
-    def _commit(self, table: Table, commit: Any) -> int:
+        def commit(delta: DeltaTable) -> int:
+            write_deltalake(
+                delta, data, mode="overwrite", schema_mode="merge",
+                predicate=f"bucket = {bucket_of(park_id)} AND park_id = '{park_id}'",
+                commit_properties=CommitProperties(custom_metadata=metadata, max_commit_retries=0),
+            )  # fmt: skip
+            return len(data)
+
+        self._commit(table, commit)
+
+    def _commit(self, table: Table, commit: Callable[[DeltaTable], int]) -> int:
         for attempt in range(_ATTEMPTS):
             try:
-                return int(commit(self._open(table) or self._create(table)))
+                return commit(self._open(table) or self._create(table))
             except CommitFailedError:
                 _back_off(attempt)
             except (DeltaError, OSError) as error:
@@ -143,7 +150,11 @@ class Lake:
 
     def _create(self, table: Table) -> DeltaTable:
         return DeltaTable.create(
-            self._uri(table), table.schema, mode="ignore", partition_by=table.partitions or None, storage_options=self._options
+            self._uri(table),
+            table.schema,
+            mode="ignore",
+            partition_by=table.partitions or None,
+            storage_options=self._options,
         )
 
     def _uri(self, table: Table) -> str:
@@ -170,4 +181,6 @@ def _back_off(attempt: int) -> None:
 
 
 def _unavailable(table: Table, error: Exception) -> NotReady:
-    return NotReady(f"the lake did not answer for {table.name}: {error}", hint="is the object store running? see its log")
+    return NotReady(
+        f"the lake did not answer for {table.name}: {error}", hint="is the object store running? see its log"
+    )

@@ -47,7 +47,18 @@ class Recipe:
         values = {**asdict(self), "spec": self.spec.hash}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for `bundle.json` and MLflow."""
+        return {**asdict(self), "spec": {"names": list(self.spec.names), "version": self.spec.version}}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """The inverse of `as_dict`; unknown settings of a newer version raise TypeError."""
+        spec = FeatureSpec(tuple(values["spec"]["names"]), int(values["spec"]["version"]))
+        return cls(**{**values, "spec": spec, "quantiles": tuple(values["quantiles"])})
+
     def params(self) -> dict[str, Any]:
+        """For `xgboost.train`."""
         return {
             "objective": "reg:quantileerror", "quantile_alpha": list(self.quantiles), "tree_method": "hist",
             "max_depth": self.max_depth, "eta": self.eta, "min_child_weight": self.min_child_weight,
@@ -81,7 +92,8 @@ def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any]
         bytes(booster.save_raw("ubj")), recipe.spec, recipe.quantiles, shifts, LEAD_EDGES, known.features[golden],
         {
             **(info or {}),
-            "recipe": recipe.hash,
+            "recipe": recipe.as_dict(),
+            "recipe_hash": recipe.hash,
             "trained_until": str(as_of),
             "trained_rows": len(known),
             "parks": sorted({str(park) for park in known.park_id}),

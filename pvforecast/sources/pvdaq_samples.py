@@ -86,7 +86,9 @@ class PvdaqSamples:
 
     def weather(self, park: Park, since: datetime, until: datetime) -> pd.DataFrame:
         hourly = _hourly_weather(park.id)
-        issues = _local_midnights(park, max(since, hourly.index[0].to_pydatetime()), min(until, hourly.index[-1].to_pydatetime()))
+        issues = _local_midnights(
+            park, max(since, hourly.index[0].to_pydatetime()), min(until, hourly.index[-1].to_pydatetime())
+        )
         runs = []
         for run_at in issues:
             run = hourly.loc[run_at : run_at + pd.Timedelta(hours=RUN_HOURS - 1)].reset_index()

@@ -1,0 +1,220 @@
+"""One training run, step by step: features into the lake, challenger, evaluation, comparison, refit, promotion.
+
+Each function is the whole work of one pipeline task. Time comes in as `as_of`; nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pvforecast import dataset, snapshot
+from pvforecast.errors import NotEnoughData
+from pvforecast.evaluation import compare as comparing
+from pvforecast.evaluation import metrics, report
+from pvforecast.evaluation.backtest import Scores, build_rows, predict, score
+from pvforecast.evaluation.compare import Comparison
+from pvforecast.known import HOUR, ParkRecord
+from pvforecast.lake import Lake, records
+from pvforecast.lake.tables import GENERATION, WEATHER, features
+from pvforecast.model import bundle as bundles
+from pvforecast.model.bundle import Bundle
+from pvforecast.model.training import Recipe, train
+from pvforecast.objects import ObjectStore
+from pvforecast.registry import Promotion, Promotions, reconcile
+from pvforecast.tracking import Tracking, to_json
+
+HOLDOUT_DAYS = 28
+_DAY = 24 * HOUR
+_EVER = np.datetime64("1990-01-01", "s")
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a challenger is judged on: trained on what was known at `holdout_from`, scored on days up to `as_of`."""
+
+    holdout_from: np.datetime64
+    as_of: np.datetime64
+
+
+def featurize(lake: Lake, park_id: str, as_of: np.datetime64, recipe: Recipe, horizon_hours: int = 48) -> int:
+    """Build one park's feature rows for every issue time before `as_of` and store them; returns how many.
+
+    The park's rows are replaced in one commit; other parks' rows are not touched.
+    """
+    record = records.load(lake, park_id)
+    rows = dataset.build(record, recipe.spec, dataset.daily_issues(record, _EVER, as_of), horizon_hours)
+    lake.replace_park(features(recipe.spec.names), park_id, dataset.to_frame(rows), metadata={"spec": recipe.spec.hash})
+    return len(rows)
+
+
+def window(as_of: np.datetime64, champion: Bundle | None, recipe: Recipe) -> Window:
+    """The hold-out of this run.
+
+    Without a champion, or against another recipe: the last `HOLDOUT_DAYS`. A refresh is judged on the later half of
+    the days that the champion has not seen, so that the challenger has learned from the earlier half.
+    """
+    days = HOLDOUT_DAYS
+    if champion is not None and champion.info["recipe_hash"] == recipe.hash:
+        unseen = int((as_of - np.datetime64(champion.info["trained_until"], "s")) / _DAY)
+        days = min(HOLDOUT_DAYS, max(1, unseen // 2))
+    return Window(as_of - days * _DAY, as_of)
+
+
+def training_rows(lake: Lake, recipe: Recipe, parks: Sequence[str], version: int | None = None) -> dataset.Rows:
+    """Stored feature rows of `parks`."""
+    table = features(recipe.spec.names)
+    frames = [lake.read(table, park_id=park, version=version).to_pandas(use_threads=False) for park in sorted(parks)]
+    parts = [dataset.from_frame(frame, recipe.spec) for frame in frames if len(frame)]
+    if not parts:
+        raise NotEnoughData("no feature rows stored", field="parks", hint="did ingestion and featurize succeed?")
+    return dataset.concat(parts)
+
+
+def data_versions(lake: Lake, recipe: Recipe) -> dict[str, int]:
+    """Versions of the tables a training run stands on."""
+    return {table.name: lake.version(table) for table in (GENERATION, WEATHER, features(recipe.spec.names))}
+
+
+def train_challenger(
+    lake: Lake, store: ObjectStore, tracking: Tracking, promotions: Promotions, *, recipe: Recipe, parks: Sequence[str],
+    as_of: np.datetime64, reason: str, event_id: str,
+) -> dict[str, str]:  # fmt: skip
+    """Fit the challenger on what was known before the hold-out; returns the references that later steps need."""
+    champion = _champion(store, promotions.current())
+    judged_on = window(as_of, champion, recipe)
+    versions = data_versions(lake, recipe)
+    run_id = tracking.start_run(
+        f"training {as_of}", {"as_of": as_of, "holdout_from": judged_on.holdout_from, "parks": to_json(sorted(parks)),
+        "recipe_hash": recipe.hash, **{k: v for k, v in recipe.as_dict().items() if k != "spec"}, "spec": recipe.spec.hash},
+        {"reason": reason, "event_id": event_id, "data_versions": to_json(versions)},
+    )  # fmt: skip
+    rows = training_rows(lake, recipe, parks, versions["features"])
+    info = {"data_versions": versions, "purpose": "challenger, trained before the hold-out"}
+    challenger = train(rows, recipe, judged_on.holdout_from, info)
+    uri = bundles.save(store, challenger)
+    tracking.log(run_id, tags={"challenger_uri": uri})
+    return {"challenger_uri": uri, "run_id": run_id, "holdout_from": str(judged_on.holdout_from), "as_of": str(as_of)}
+
+
+def evaluate(
+    lake: Lake, store: ObjectStore, tracking: Tracking, job: dict[str, str], parks: Sequence[str]
+) -> list[Scores]:
+    """Score the challenger on the hold-out, beside the baselines; logged to the run."""
+    challenger = bundles.load(store, job["challenger_uri"])
+    results = []
+    for park_id in sorted(parks):
+        record = records.load(lake, park_id)
+        issues = _holdout_issues(record, job)
+        if issues and not np.isnan(record.truth(_hours(issues))).all():
+            results.append(score(challenger, record, issues))
+    if not results:
+        raise NotEnoughData("nothing was metered in the hold-out", field="as_of", hint="is generation arriving?")
+    logged = {f"holdout.{s.park_id}.{name}": value for s in results for name, value in s.model.items()}
+    logged |= {f"holdout.{s.park_id}.skill": s.skill for s in results}
+    tracking.log(job["run_id"], metrics=logged, text={"report/holdout.md": report.scores(results)})
+    return results
+
+
+def compare(
+    lake: Lake, store: ObjectStore, tracking: Tracking, promotions: Promotions, job: dict[str, str], recipe: Recipe,
+    parks: Sequence[str], results: Sequence[Scores] | None = None,
+) -> Comparison:  # fmt: skip
+    """The verdict; logged to the run."""
+    challenger = bundles.load(store, job["challenger_uri"])
+    champion = _champion(store, promotions.current())
+    if champion is None:
+        results = results or evaluate(lake, store, tracking, job, parks)
+        hours = np.array([s.model["daylight_hours"] for s in results])
+        ours = np.array([s.model["daylight_nmae"] for s in results])
+        theirs = np.array([s.baselines["smart_persistence"] for s in results])
+        outcome = comparing.first(float(np.average(ours, weights=hours)), float(np.average(theirs, weights=hours)))
+    else:
+        same = champion.info["recipe_hash"] == recipe.hash
+        rival = champion if same else _retrained(lake, champion, parks, np.datetime64(job["holdout_from"], "s"))
+        parts = [_losses(records.load(lake, park), challenger, rival, job) for park in sorted(parks)]
+        ours, theirs, day, park = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        outcome = comparing.compare(ours, theirs, day, park, same_recipe=same)
+    tracking.log(
+        job["run_id"], tags={"verdict": outcome.verdict, "verdict_reason": outcome.reason},
+        metrics={"compare.difference": outcome.difference, "compare.days": outcome.days},
+        text={"report/verdict.md": report.comparison(outcome)},
+    )  # fmt: skip
+    return outcome
+
+
+def refit(
+    lake: Lake, store: ObjectStore, tracking: Tracking, job: dict[str, str], recipe: Recipe, parks: Sequence[str]
+) -> str:
+    """Fit the winning recipe on everything known at `as_of`; returns the URI of the bundle that will serve."""
+    versions = data_versions(lake, recipe)
+    info = {"data_versions": versions, "mlflow_run_id": job["run_id"], "purpose": "serving"}
+    rows = training_rows(lake, recipe, parks, versions["features"])
+    uri = bundles.save(store, train(rows, recipe, np.datetime64(job["as_of"], "s"), info))
+    tracking.log(job["run_id"], tags={"bundle_uri": uri})
+    return uri
+
+
+def promote(
+    store: ObjectStore, tracking: Tracking, promotions: Promotions, job: dict[str, str], *, bundle_uri: str, verdict: str,
+    reason: str, actor: str, event_id: str, predecessor_id: int,
+) -> Promotion:  # fmt: skip
+    """Register the bundle and make it champion, if the champion is still the one that was compared with.
+
+    Raises
+    ------
+    PromotionConflict
+        another run promoted since.
+    """
+    bundle = bundles.load(store, bundle_uri)
+    version = tracking.register(
+        job["run_id"],
+        bundle_uri,
+        {"bundle_id": bundle.bundle_id, "trained_until": bundle.info["trained_until"], "verdict": verdict},
+    )
+    promotion = promotions.promote(
+        predecessor_id, model_version=version, bundle_uri=bundle_uri, bundle_id=bundle.bundle_id, verdict=verdict, reason=reason,
+        actor=actor, mlflow_run_id=job["run_id"], event_id=event_id,
+    )  # fmt: skip
+    reconcile(promotions, tracking, store)
+    return promotion
+
+
+def publish_snapshots(lake: Lake, store: ObjectStore, parks: Sequence[str], as_of: np.datetime64) -> dict[str, str]:
+    """Store what is known of each park at `as_of` for serving; returns park id -> snapshot id."""
+    return {park: snapshot.write(store, records.load(lake, park).known_at(as_of)) for park in parks}
+
+
+def _champion(store: ObjectStore, current: Promotion | None) -> Bundle | None:
+    return bundles.load(store, current.bundle_uri) if current else None
+
+
+def _retrained(lake: Lake, champion: Bundle, parks: Sequence[str], as_of: np.datetime64) -> Bundle:
+    """The champion's recipe on the data that the challenger had."""
+    recipe = Recipe.from_dict(champion.info["recipe"])
+    rows = build_rows([records.load(lake, park) for park in parks], recipe.spec, as_of)
+    return train(rows, recipe, as_of)
+
+
+def _losses(record: ParkRecord, challenger: Bundle, champion: Bundle, job: dict[str, str]) -> tuple[Any, Any, Any, Any]:
+    """Pinball loss of both on the same metered daylight hours, with local day and park of each row."""
+    issues = _holdout_issues(record, job)
+    columns = []
+    for model in (challenger, champion):
+        rows = dataset.build(record, model.spec, issues, 24)
+        rows = rows.where(rows.daylight & ~np.isnan(rows.target))
+        columns.append(metrics.pinball(rows.target, predict(model, rows), model.quantiles))
+    return columns[0], columns[1], rows.issued_at.astype("datetime64[D]"), rows.park_id
+
+
+def _holdout_issues(record: ParkRecord, job: dict[str, str]) -> list[np.datetime64]:
+    """Issue times whose 24 hours lie before `as_of`."""
+    begin, end = np.datetime64(job["holdout_from"], "s"), np.datetime64(job["as_of"], "s")
+    return [issue for issue in dataset.daily_issues(record, begin, end) if issue + _DAY <= end]
+
+
+def _hours(issues: Sequence[np.datetime64]) -> Any:
+    return np.concatenate([issue + np.arange(24) * HOUR for issue in issues])
