@@ -1,0 +1,1 @@
+"""The services: predictor, transformer, prediction log, drift job, retrain trigger. Each imports only what it runs."""

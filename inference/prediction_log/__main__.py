@@ -1,0 +1,45 @@
+"""`python -m inference.prediction_log --port P`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from inference import web
+from inference.prediction_log.sink import build_app
+from inference.prediction_log.writer import Writer
+from pvforecast import settings
+from pvforecast.errors import InvalidInput, PvForecastError
+
+log = logging.getLogger("inference.prediction_log")
+
+
+async def _serve(host: str, port: int) -> None:
+    dsn = settings.load().postgres_dsn.get_secret_value()
+    if not dsn:
+        raise InvalidInput("it is not set", field="PVF_POSTGRES_DSN", hint="e.g. postgresql://pvf@127.0.0.1:5432/pvf")
+    listener = web.listen(host, port)
+    log.info("prediction log listens on http://%s:%d", host, port)
+    writer = Writer(dsn)
+    task = asyncio.create_task(writer.run())
+    try:
+        await web.serve(build_app(writer), listener)
+    finally:
+        task.cancel()
+        await writer.close()
+    log.info("prediction log stopped")
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = web.arguments("python -m inference.prediction_log", "--port").parse_args(argv)
+    web.configure_logging()
+    asyncio.run(_serve(args.host, args.port))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except PvForecastError as error:
+        sys.exit(f"prediction log: {error}")

@@ -1,0 +1,1 @@
+"""The predictor: the deployed bundle behind gRPC v2, replaced without a dropped request."""

@@ -1,0 +1,108 @@
+"""The kserve.Model of the predictor: feature tensors in, calibrated quantiles out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model
+
+from inference.predictor.reload import Loaded
+from inference.protocol import (
+    BUNDLE_ID,
+    FEATURES,
+    MAX_ROWS,
+    MODEL_NAME,
+    MODEL_VERSION,
+    QUANTILE_LEVELS,
+    QUANTILES,
+    SPEC_HASH,
+    Refusal,
+    RefusedError,
+)
+from pvforecast.errors import InvalidInput, NoChampion, SpecMismatch
+from pvforecast.features import Features
+
+
+class Predictor(Model):  # type: ignore[misc]  # kserve is untyped
+    """Answers with the bundle that `current` returns when the request arrives.
+
+    Parameters
+    ----------
+    current : what is loaded now; None before the first deployment.
+    """
+
+    def __init__(self, current: Callable[[], Loaded | None]) -> None:
+        super().__init__(MODEL_NAME)
+        self._current = current
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="predict")
+
+    async def healthy(self) -> bool:
+        return self._current() is not None
+
+    def load(self) -> bool:
+        """KServe asks for this when the model is not healthy. Loading is the reloader's work."""
+        return self._current() is not None
+
+    def stop(self) -> None:
+        self._threads.shutdown(wait=False)
+
+    async def predict(self, payload: InferRequest, headers: object = None) -> InferResponse:  # noqa: ARG002  # KServe passes them
+        loaded = self._current()
+        if loaded is None:
+            raise NoChampion("no model is deployed", hint="run the training pipeline")
+        features, spec_hash = read_request(payload)
+        loop = asyncio.get_running_loop()
+        try:
+            quantiles = await loop.run_in_executor(self._threads, loaded.bundle.predict, features, spec_hash)
+        except SpecMismatch as error:
+            raise RefusedError(Refusal(error.code, str(error), loaded.bundle.spec.hash)) from error
+        output = InferOutput(QUANTILES, list(quantiles.shape), "FP32")
+        output.set_data_from_numpy(quantiles)
+        parameters = {
+            BUNDLE_ID: loaded.deployment.bundle_id,
+            MODEL_VERSION: loaded.deployment.model_version,
+            SPEC_HASH: loaded.bundle.spec.hash,
+            QUANTILE_LEVELS: json.dumps(loaded.bundle.quantiles),
+        }
+        return InferResponse(payload.id or "", MODEL_NAME, [output], parameters=parameters)
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        loaded = self._current()
+        return [{"name": FEATURES, "datatype": "FP32", "shape": [-1, len(loaded.bundle.spec) if loaded else -1]}]
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        loaded = self._current()
+        return [{"name": QUANTILES, "datatype": "FP32", "shape": [-1, len(loaded.bundle.quantiles) if loaded else -1]}]
+
+
+def read_request(payload: InferRequest) -> tuple[Features, str]:
+    """The feature tensor, float32 [n, f], and the hash of the spec it was built with.
+
+    Raises
+    ------
+    InvalidInput
+        naming the tensor or parameter that is missing or malformed.
+    """
+    tensor: InferInput | None = payload.get_input_by_name(FEATURES)
+    if tensor is None:
+        raise InvalidInput("this input tensor is missing", field=FEATURES, hint="FP32, shape [n, f]")
+    if tensor.datatype != "FP32" or len(tensor.shape) != 2:
+        raise InvalidInput(
+            f"got {tensor.datatype} {list(tensor.shape)}", field=FEATURES, hint="send FP32, shape [n, f]"
+        )
+    if tensor.shape[0] > MAX_ROWS:
+        raise InvalidInput(f"{tensor.shape[0]} rows", field=FEATURES, hint=f"send at most {MAX_ROWS} rows at once")
+    try:
+        features: Features = np.ascontiguousarray(tensor.as_numpy(), np.float32)
+    except ValueError as error:
+        raise InvalidInput(f"the data do not fill the shape: {error}", field=FEATURES) from error
+    parameter = (payload.parameters or {}).get(SPEC_HASH)
+    spec_hash = getattr(parameter, "string_param", parameter)
+    if not isinstance(spec_hash, str) or not spec_hash:
+        raise InvalidInput("this request parameter is missing", field=SPEC_HASH, hint="the hash of the feature spec")
+    return features, spec_hash

@@ -1,0 +1,104 @@
+"""Keeps the deployed bundle loaded: builds and verifies a new one off the event loop, then swaps the reference."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Gauge
+
+from inference.deployed import DeployedPointer, Deployment
+from pvforecast.errors import BundleError, DataError, NotReady
+from pvforecast.model import bundle as bundles
+from pvforecast.model.bundle import Bundle
+from pvforecast.objects import ObjectStore
+
+log = logging.getLogger(__name__)
+
+MODEL_INFO = Gauge(
+    "pvf_model_info", "The bundle that is served: always 1.", ["bundle_id", "model_version", "spec_hash"]
+)
+RELOADS = Counter("pvf_model_reloads", "Bundles that were loaded, verified and taken into service.")
+RELOAD_FAILURES = Counter("pvf_model_reload_failures", "Deployed bundles that were refused; the old one serves on.")
+STORE_UP = Gauge("pvf_predictor_object_store_up", "1 while the object store answers.")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A verified bundle with the names it is deployed under."""
+
+    bundle: Bundle
+    deployment: Deployment
+
+
+class Reloader:
+    """Polls the pointer and holds what is served.
+
+    `current` is replaced as a whole, so a request that took the old reference finishes with the old bundle.
+    """
+
+    def __init__(self, store: ObjectStore, pointer: DeployedPointer, interval_s: float = 1.0) -> None:
+        self.current: Loaded | None = None
+        self._store = store
+        self._pointer = pointer
+        self._interval_s = interval_s
+        self._refused: Deployment | None = None
+        self._trouble: str | None = None
+
+    async def run(self) -> None:
+        """Poll for ever. An unforeseen error is logged and the next poll tries again."""
+        while True:
+            try:
+                await asyncio.to_thread(self.poll)
+            except Exception:
+                log.exception("polling for a deployed bundle failed")
+            await asyncio.sleep(self._interval_s)
+
+    def poll(self) -> None:
+        """Look at the pointer once; load what it names when that is new. Blocking."""
+        try:
+            deployment = self._pointer.check()
+            STORE_UP.set(1)
+            if deployment is not None and deployment != self._refused:
+                self._take(deployment)
+            self._report(None)
+        except NotReady as error:
+            STORE_UP.set(0)
+            self._report(str(error))
+        except DataError as error:
+            self._report(str(error), count=True)
+
+    def _take(self, deployment: Deployment) -> None:
+        old = self.current
+        if old is not None and old.deployment == deployment:
+            return
+        if old is not None and old.deployment.bundle_uri == deployment.bundle_uri:
+            bundle = old.bundle
+        else:
+            try:
+                bundle = bundles.load(self._store, deployment.bundle_uri)
+            except BundleError as error:
+                self._refused = deployment
+                RELOAD_FAILURES.inc()
+                serving = f"{old.deployment.bundle_id} serves on" if old else "nothing is served"
+                log.error("refused bundle %s, %s: %s", deployment.bundle_id, serving, error)
+                return
+        self.current = Loaded(bundle, deployment)
+        self._refused = None
+        MODEL_INFO.clear()
+        MODEL_INFO.labels(deployment.bundle_id, deployment.model_version, bundle.spec.hash).set(1)
+        RELOADS.inc()
+        log.info("serving bundle %s, version %s", deployment.bundle_id, deployment.model_version)
+
+    def _report(self, trouble: str | None, *, count: bool = False) -> None:
+        """Log a state once, when it begins and when it ends, not at every poll."""
+        if trouble == self._trouble:
+            return
+        if trouble is not None:
+            log.error("cannot look for a new bundle, the loaded one serves on: %s", trouble)
+            if count:
+                RELOAD_FAILURES.inc()
+        else:
+            log.info("the deployed bundle can be followed again")
+        self._trouble = trouble

@@ -1,0 +1,53 @@
+"""What transformer and predictor say to each other over gRPC v2 (Open Inference Protocol).
+
+Request:  tensor `features` FP32 [n, f], parameter `spec_hash`.
+Response: tensor `quantiles` FP32 [n, q], fraction of `ac_capacity_kw`, ascending; parameters `bundle_id`,
+          `model_version`, `spec_hash` and `quantile_levels` (a JSON list).
+Errors:   INVALID_ARGUMENT or UNAVAILABLE whose details are a JSON object {"code", "message", "spec_hash"}.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+MODEL_NAME = "pv-forecast"
+FEATURES = "features"
+QUANTILES = "quantiles"
+SPEC_HASH = "spec_hash"
+BUNDLE_ID = "bundle_id"
+MODEL_VERSION = "model_version"
+QUANTILE_LEVELS = "quantile_levels"
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+MAX_ROWS = 20_000
+"""More than the largest request makes: 100 parks of 168 hours."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why the predictor did not answer. `spec_hash` is the one its model needs, where that is the reason."""
+
+    code: str
+    message: str
+    spec_hash: str | None = None
+
+    def encode(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def decode(cls, details: str | None) -> Refusal:
+        """Of gRPC status details; those that are not ours (a broken connection) become code `unavailable`."""
+        try:
+            fields = json.loads(details or "")
+            return cls(str(fields["code"]), str(fields["message"]), fields.get("spec_hash"))
+        except (ValueError, KeyError, TypeError):
+            return cls("unavailable", "the predictor did not answer")
+
+
+class RefusedError(Exception):
+    """Raised by the predictor's model: answered as INVALID_ARGUMENT with the refusal as details."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal

@@ -1,0 +1,156 @@
+"""KServe's server parts, put together for a service that is bound to one address and closed where it should be.
+
+`kserve.ModelServer` binds to all addresses, shares a taken gRPC port silently (SO_REUSEPORT), lets any caller unload
+the model, and logs a traceback for every bad request. Its data plane, servicer and endpoints are used as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NoReturn
+
+import grpc
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from grpc_interceptor import AsyncExceptionToStatusInterceptor
+from kserve import Model
+from kserve import errors as kserve_errors
+from kserve.model_repository import ModelRepository
+from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from kserve.protocol.grpc.servicer import InferenceServicer
+from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+
+from inference import web
+from inference.protocol import MAX_MESSAGE_BYTES, Refusal, RefusedError
+from pvforecast.errors import InvalidInput, NotReady, PvForecastError
+
+log = logging.getLogger(__name__)
+
+Lifespan = Callable[[], contextlib.AbstractAsyncContextManager[None]]
+
+
+async def serve(
+    name: str,
+    model: Model,
+    build_app: Callable[[DataPlane], FastAPI],
+    lifespan: Lifespan,
+    *,
+    host: str,
+    http_port: int,
+    grpc_port: int | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, finish what is under way, return.
+
+    Parameters
+    ----------
+    build_app : makes the HTTP application on KServe's data plane.
+    lifespan : entered before the ports answer requests, left after the last one is answered.
+
+    Raises
+    ------
+    StackError
+        a port is taken.
+    """
+    # KServe 0.21 answers V1 with it; the notice would come with the first request.
+    warnings.filterwarnings("ignore", "ORJSONResponse is deprecated")
+    repository = ModelRepository()
+    repository.update(model)
+    data_plane = DataPlane(model_registry=repository)
+    listener = web.listen(host, http_port)
+    rpc = _grpc_server(data_plane, repository, host, grpc_port) if grpc_port is not None else None
+    log.info("%s listens on http://%s:%d%s", name, host, http_port, f", grpc {host}:{grpc_port}" if rpc else "")
+    async with lifespan(), _started(rpc):
+        await web.serve(build_app(data_plane), listener)
+    log.info("%s stopped", name)
+
+
+def _grpc_server(data_plane: DataPlane, repository: ModelRepository, host: str, port: int) -> grpc.aio.Server:
+    server = grpc.aio.server(
+        interceptors=(_StatusInterceptor(),),
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ],
+    )
+    servicer = InferenceServicer(data_plane, _ClosedRepository(repository))
+    add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    try:
+        server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError as error:
+        raise web.taken(host, port, "the gRPC port is taken") from error
+    return server
+
+
+@contextlib.asynccontextmanager
+async def _started(server: grpc.aio.Server | None) -> AsyncIterator[None]:
+    if server is None:
+        yield
+        return
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(grace=web.GRACE_S)
+
+
+class _ClosedRepository(ModelRepositoryExtension):  # type: ignore[misc]  # kserve is untyped
+    """Models come and go by promotion, never at a caller's word."""
+
+    async def load(self, model_name: str) -> NoReturn:
+        raise InvalidInput(f"{model_name} is loaded by promotion", field="model_name", hint="pvf model promote")
+
+    async def unload(self, model_name: str) -> NoReturn:
+        raise InvalidInput(f"{model_name} is replaced by promotion", field="model_name", hint="pvf model rollback")
+
+
+class _StatusInterceptor(AsyncExceptionToStatusInterceptor):
+    """Every error as a gRPC status whose details are a `Refusal`; only our own mistakes leave a traceback."""
+
+    async def handle_exception(
+        self,
+        ex: Exception,
+        request_or_iterator: Any,  # noqa: ARG002  # the base class names it
+        context: Any,
+        method_name: str,
+    ) -> NoReturn:
+        status, refusal = _status(ex)
+        if status is grpc.StatusCode.INTERNAL:
+            log.error("%s failed", method_name, exc_info=ex)
+        await context.abort(status, refusal.encode())
+        raise ex  # not reached: abort raises
+
+
+def _status(error: Exception) -> tuple[grpc.StatusCode, Refusal]:
+    match error:
+        case RefusedError():
+            return grpc.StatusCode.INVALID_ARGUMENT, error.refusal
+        case InvalidInput() | kserve_errors.InvalidInput():
+            return grpc.StatusCode.INVALID_ARGUMENT, Refusal(InvalidInput.code, str(error))
+        case kserve_errors.ModelNotFound():
+            return grpc.StatusCode.NOT_FOUND, Refusal("unknown_model", str(error))
+        case NotReady() | kserve_errors.ModelNotReady():
+            return grpc.StatusCode.UNAVAILABLE, Refusal(getattr(error, "code", NotReady.code), str(error))
+        case _:
+            code = error.code if isinstance(error, PvForecastError) else PvForecastError.code
+            return grpc.StatusCode.INTERNAL, Refusal(code, "the predictor failed, see its log")
+
+
+def add_kserve_error_handlers(app: FastAPI) -> None:
+    """The errors of KServe's own routes as statuses: unknown model 404, not ready 503."""
+
+    async def answer(_: Request, error: Exception) -> JSONResponse:
+        status = {kserve_errors.ModelNotFound: 404, kserve_errors.InvalidInput: 400}.get(type(error), 503)
+        return JSONResponse({"error": str(error)}, status)
+
+    for kind in (
+        kserve_errors.ModelNotFound,
+        kserve_errors.ModelNotReady,
+        kserve_errors.InvalidInput,
+        kserve_errors.ServerNotReady,
+    ):
+        app.add_exception_handler(kind, answer)

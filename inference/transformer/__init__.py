@@ -1,0 +1,1 @@
+"""The transformer: parks and times in, features to the predictor, kilowatts out."""

@@ -1,0 +1,77 @@
+"""`python -m inference.transformer --http-port P`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator
+
+from inference import server, web
+from inference.deployed import DeployedPointer, Deployment
+from inference.prediction_log.emitter import Emitter
+from inference.stores import object_store
+from inference.transformer.access import ParkAccess
+from inference.transformer.app import build_app
+from inference.transformer.client import PredictorClient
+from inference.transformer.clock import Clock
+from inference.transformer.model import Transformer
+from inference.transformer.snapshots import Snapshots
+from inference.transformer.specs import Specs
+from pvforecast import settings
+from pvforecast.errors import PvForecastError
+
+ACCESS_INTERVAL_S = 1.0
+
+
+async def _serve(host: str, http_port: int) -> None:
+    config = settings.load()
+    store = object_store(config, timeout_s=2.0)
+    uri = os.environ.get("PVF_BUNDLE_URI")
+    pinned = Deployment.pinned(uri, os.environ.get("PVF_MODEL_VERSION")) if uri else None
+    snapshots, specs = Snapshots(store), Specs(store, DeployedPointer(store, pinned))
+    access = ParkAccess(config.park_access_file)
+    client = PredictorClient(config.predictor_grpc)
+    emitter = Emitter(
+        config.prediction_log_url,
+        config.home / "spool" / "prediction-log",
+        namespace=os.environ.get("PVF_NAMESPACE", "local"),
+    )
+    model = Transformer(snapshots, specs, client, Clock(config.clock), access, emitter, config.horizon_hours)
+
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        emitter.start()
+        tasks = [asyncio.create_task(work) for work in (snapshots.run(), specs.run(), _follow(access))]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await client.close()
+            await asyncio.to_thread(emitter.close)
+
+    await server.serve(
+        "transformer", model, lambda plane: build_app(plane, client.ready), lifespan, host=host, http_port=http_port
+    )
+
+
+async def _follow(access: ParkAccess) -> None:
+    while True:
+        await asyncio.sleep(ACCESS_INTERVAL_S)
+        await asyncio.to_thread(access.refresh)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = web.arguments("python -m inference.transformer", "--http-port").parse_args(argv)
+    web.configure_logging()
+    asyncio.run(_serve(args.host, args.http_port))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except PvForecastError as error:
+        sys.exit(f"transformer: {error}")

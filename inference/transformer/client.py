@@ -1,0 +1,127 @@
+"""The predictor, asked over gRPC v2 with a deadline; its errors as ours, without its address."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+
+import grpc
+import numpy as np
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+
+from inference.protocol import (
+    BUNDLE_ID,
+    FEATURES,
+    MAX_MESSAGE_BYTES,
+    MODEL_NAME,
+    MODEL_VERSION,
+    QUANTILE_LEVELS,
+    SPEC_HASH,
+    Refusal,
+)
+from pvforecast.errors import InvalidInput, NoChampion, NotReady, SpecMismatch
+from pvforecast.features import Features
+
+log = logging.getLogger(__name__)
+
+_OPTIONS = [
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),  # the default of two minutes would outlast a restarted predictor
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """The predictor's answer: float32 [n, q], fraction of `ac_capacity_kw`, and what gave it."""
+
+    fractions: Features
+    levels: tuple[float, ...]
+    bundle_id: str
+    model_version: str
+    spec_hash: str
+
+
+class SpecMoved(SpecMismatch):
+    """The predictor serves a model of another feature spec, `spec_hash`."""
+
+    def __init__(self, spec_hash: str | None) -> None:
+        super().__init__(f"the predictor's model needs features of spec {spec_hash}", field=SPEC_HASH)
+        self.spec_hash = spec_hash
+
+
+class PredictorClient:
+    """One channel. Make it inside the running event loop.
+
+    Parameters
+    ----------
+    target : host:port.
+    deadline_s : for each call, whatever the predictor does.
+    """
+
+    def __init__(self, target: str, deadline_s: float = 3.0) -> None:
+        self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
+        self._stub = GRPCInferenceServiceStub(self._channel)
+        self._deadline_s = deadline_s
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def infer(self, features: Features, spec_hash: str, request_id: str) -> Inference:
+        """Ask for the quantiles of every row.
+
+        Raises
+        ------
+        SpecMoved
+            the model needs another feature spec.
+        NoChampion, NotReady
+            there is no model, or the predictor does not answer in time.
+        """
+        tensor = pb.ModelInferRequest.InferInputTensor(name=FEATURES, datatype="FP32", shape=features.shape)
+        request = pb.ModelInferRequest(
+            model_name=MODEL_NAME,
+            id=request_id,
+            inputs=[tensor],
+            raw_input_contents=[features.astype("<f4", copy=False).tobytes()],
+            parameters={SPEC_HASH: pb.InferParameter(string_param=spec_hash)},
+        )
+        try:
+            response = await self._stub.ModelInfer(request, timeout=self._deadline_s)
+        except grpc.aio.AioRpcError as error:
+            raise _as_ours(error) from error
+        shape = tuple(response.outputs[0].shape)
+        text = {name: parameter.string_param for name, parameter in response.parameters.items()}
+        return Inference(
+            np.frombuffer(response.raw_output_contents[0], "<f4").reshape(shape),
+            tuple(json.loads(text[QUANTILE_LEVELS])),
+            text[BUNDLE_ID],
+            text[MODEL_VERSION],
+            text[SPEC_HASH],
+        )
+
+    async def ready(self) -> bool:
+        """Whether the predictor has a model."""
+        try:
+            answer = await self._stub.ModelReady(pb.ModelReadyRequest(name=MODEL_NAME), timeout=self._deadline_s)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.ready)
+
+
+def _as_ours(error: grpc.aio.AioRpcError) -> Exception:
+    refusal = Refusal.decode(error.details())
+    if refusal.code == SpecMismatch.code:
+        return SpecMoved(refusal.spec_hash)
+    if refusal.code == NoChampion.code:
+        return NoChampion("no model is deployed yet", hint="run the training pipeline, then try again")
+    if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+        return InvalidInput(refusal.message, hint="see docs/serving.md")
+    log.warning("predictor: %s %s", error.code().name, error.details())
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return NotReady("the predictor did not answer in time", hint="try again")
+    return NotReady("the predictor is not ready", hint="try again")

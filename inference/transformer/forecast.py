@@ -1,0 +1,175 @@
+"""From what is known about a park to an answer and its log entry. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inference.transformer.client import Inference
+from inference.transformer.request import CALLER_WEATHER, Instance
+from inference.transformer.snapshots import Snapshot
+from pvforecast import features
+from pvforecast.errors import InvalidInput
+from pvforecast.features import Features, FeatureSpec
+from pvforecast.known import HOUR, Floats, Known, Times
+
+RESOLUTION = "PT1H"
+MEDIAN = 0.5
+
+STALE_WEATHER_MINUTES = 24 * 60
+STALE_GENERATION_MINUTES = 3 * 60
+
+_MINUTE = np.timedelta64(60, "s")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One forecast to make.
+
+    Attributes
+    ----------
+    field : where the request names it, e.g. ``instances[0]``.
+    known : the snapshot's content, with the caller's own weather where that was sent.
+    """
+
+    field: str
+    instance: Instance
+    snapshot_id: str
+    known: Known
+    issued_at: np.datetime64
+    hours: Times
+
+    @classmethod
+    def ask(
+        cls, field: str, instance: Instance, found: Snapshot, issued_at: np.datetime64, default_hours: int
+    ) -> Question:
+        """Raises InvalidInput when the caller's weather covers none of the hours."""
+        known = found.known
+        hours = features.horizon(issued_at, instance.horizon_hours or default_hours)
+        if instance.weather is not None:
+            known = Known(known.site, known.as_of, instance.weather.as_run(issued_at), known.history)
+            if not _covered(known, hours).any():
+                raise InvalidInput(
+                    f"it covers none of the hours from {iso(hours[0])} to {iso(hours[-1])}",
+                    field=f"{field}.weather.valid_at",
+                    hint="send the hours of the forecast, or null for the platform's own weather",
+                )
+        return cls(field, instance, found.snapshot_id, known, issued_at, hours)
+
+    def features(self, spec: FeatureSpec) -> Features:
+        return features.build_known(spec, self.known, self.issued_at, self.hours)
+
+    def check_quantiles(self, levels: tuple[float, ...]) -> None:
+        """Raise InvalidInput where a level is wanted that the model was not calibrated for."""
+        unknown = [level for level in self.instance.quantiles or () if level not in levels]
+        if unknown:
+            raise InvalidInput(
+                f"the model has no level {', '.join(map(str, unknown))}",
+                field=f"{self.field}.quantiles",
+                hint=f"the calibrated levels are {', '.join(map(str, levels))}",
+            )
+
+
+def answer(question: Question, inference: Inference, fractions: Features) -> dict[str, Any]:
+    """One prediction of the response.
+
+    Parameters
+    ----------
+    fractions : float32 [hours, levels], the rows of `inference` that belong to this question.
+    """
+    site = question.known.site
+    power = power_kw(question, fractions)
+    chosen = question.instance.quantiles or inference.levels
+    column = {level: power[:, at] for at, level in enumerate(inference.levels)}
+    weather = question.known.weather
+    return {
+        "park_id": site.park_id,
+        "issued_at": iso(question.issued_at),
+        "resolution": RESOLUTION,
+        "model_version": inference.model_version,
+        "bundle_id": inference.bundle_id,
+        "snapshot_id": question.snapshot_id,
+        "spec_hash": inference.spec_hash,
+        "valid_at": [iso(hour) for hour in question.hours],
+        "power_kw": {str(level): column[level].tolist() for level in sorted(set(chosen))},
+        "median_energy_kwh": round(float(column[MEDIAN].sum()), 4) if MEDIAN in column else None,
+        "weather_source": weather.source if weather is not None else None,
+        "weather_age_minutes": weather_age_minutes(question),
+        "generation_age_minutes": generation_age_minutes(question),
+        "degraded": degraded(question),
+    }
+
+
+def log_entry(question: Question, inference: Inference, rows: Features, fractions: Features) -> dict[str, Any]:
+    """What the prediction log keeps of one prediction: enough to make it again, bit for bit."""
+    made = answer(question, inference, fractions)
+    kept = ("park_id", "issued_at", "valid_at", "snapshot_id", "bundle_id", "model_version", "spec_hash", "degraded")
+    power, weather = power_kw(question, fractions), question.instance.weather
+    return {name: made[name] for name in kept} | {
+        "power_kw": {str(level): power[:, at].tolist() for at, level in enumerate(inference.levels)},
+        "row_digests": [digest(row) for row in rows],
+        "quantile_levels": list(inference.levels),
+        "quantiles_fraction": base64.b64encode(fractions.astype("<f4", copy=False).tobytes()).decode(),
+        "weather_source": made["weather_source"],
+        "weather": {"valid_at": [iso(hour) for hour in weather.hours]} | weather.columns() if weather else None,
+    }
+
+
+def power_kw(question: Question, fractions: Features) -> Floats:
+    """kW, shape [hours, levels]: within [0, ac_capacity_kw], zero while the sun is down, to a tenth of a watt."""
+    site = question.known.site
+    power = np.round(fractions.astype(np.float64) * site.ac_capacity_kw, 4)
+    day = features.daylight(site, question.hours)
+    result: Floats = np.where(day[:, np.newaxis], np.clip(power, 0.0, site.ac_capacity_kw), 0.0)
+    return result
+
+
+def weather_age_minutes(question: Question) -> int | None:
+    """Since the start of the weather run; None without one, 0 for the caller's own."""
+    weather = question.known.weather
+    return None if weather is None else int((question.issued_at - weather.run_at) / _MINUTE)
+
+
+def generation_age_minutes(question: Question) -> int | None:
+    """Since the end of the newest metered hour; None when nothing is known of the last two weeks."""
+    history = question.known.history
+    metered = history.valid_at[~np.isnan(history.power_kw) & (history.valid_at + HOUR <= question.issued_at)]
+    return int((question.issued_at - metered[-1] - HOUR) / _MINUTE) if len(metered) else None
+
+
+def degraded(question: Question) -> list[str]:
+    """What this forecast had to do without."""
+    flags = []
+    covered = _covered(question.known, question.hours)
+    if not covered.any():
+        flags.append("no_weather")
+    elif not covered.all():
+        flags.append("partial_weather")
+    weather_age, generation_age = weather_age_minutes(question), generation_age_minutes(question)
+    own = question.known.weather is not None and question.known.weather.source == CALLER_WEATHER
+    if weather_age is not None and weather_age > STALE_WEATHER_MINUTES and not own:
+        flags.append("stale_weather")
+    if generation_age is None or generation_age > STALE_GENERATION_MINUTES:
+        flags.append("no_recent_generation")
+    return flags
+
+
+def digest(row: Features) -> str:
+    """Names one feature row: 8 bytes of BLAKE2b over its little-endian float32, as hex."""
+    return hashlib.blake2b(row.astype("<f4", copy=False).tobytes(), digest_size=8).hexdigest()
+
+
+def iso(instant: np.datetime64) -> str:
+    return f"{instant.astype('datetime64[s]')}Z"
+
+
+def _covered(known: Known, hours: Times) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Whether the weather run has an irradiance for each hour."""
+    if known.weather is None or "ghi" not in known.weather.variables:
+        return np.zeros(len(hours), bool)
+    present = known.weather.valid_at[~np.isnan(known.weather.variables["ghi"])]
+    return np.isin(hours, present)

@@ -1,0 +1,155 @@
+"""The kserve.Model of the transformer: preprocess asks the snapshots, predict the predictor, postprocess answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar, TypeVarTuple
+
+import numpy as np
+from kserve import Model
+from prometheus_client import Counter
+
+from inference.prediction_log.emitter import Emitter
+from inference.prediction_log.events import Pair
+from inference.protocol import MODEL_NAME
+from inference.transformer import forecast
+from inference.transformer.access import ParkAccess, refuse_unknown
+from inference.transformer.client import Inference, PredictorClient, SpecMoved
+from inference.transformer.clock import Clock
+from inference.transformer.forecast import Question
+from inference.transformer.request import Instance, parse
+from inference.transformer.snapshots import Snapshot, Snapshots, plausible, require
+from inference.transformer.specs import Header, Specs
+from pvforecast.errors import NotReady
+from pvforecast.features import Features
+
+FORECASTS = Counter("pvf_forecasts", "Forecasts served.")
+DEGRADED = Counter("pvf_degraded_forecasts", "Forecasts served without something they should have had.", ["reason"])
+
+R = TypeVar("R")
+A = TypeVarTuple("A")
+
+CLIENT_HEADER = "x-client-id"
+REQUEST_HEADER = "x-request-id"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request whose questions are complete."""
+
+    body: dict[str, Any]
+    questions: list[Question]
+    request_id: str
+    client_id: str | None
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A request with the feature rows of each question and the predictor's answer to all of them."""
+
+    prepared: Prepared
+    rows: list[Features]
+    inference: Inference
+
+
+class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
+    """Answers V1 predict. Everything that reads the outside world is handed in."""
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        specs: Specs,
+        client: PredictorClient,
+        clock: Clock,
+        access: ParkAccess,
+        emitter: Emitter,
+        default_hours: int,
+    ) -> None:
+        super().__init__(MODEL_NAME)
+        self.ready = True
+        self._snapshots = snapshots
+        self._specs = specs
+        self._client = client
+        self._clock = clock
+        self._access = access
+        self._emitter = emitter
+        self._default_hours = default_hours
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="features")
+
+    async def preprocess(self, payload: Any, headers: dict[str, str] | None = None) -> Prepared:
+        """Raises InvalidInput, UnknownPark or NotReady, as documented in docs/serving.md."""
+        headers = headers or {}
+        client_id = headers.get(CLIENT_HEADER)
+        instances = parse(payload)
+        fields = [f"instances[{at}]" for at in range(len(instances))]
+        wanted = {f"{field}.park_id": one.park_id for field, one in zip(fields, instances, strict=True)}
+        refuse_unknown({field: park for field, park in wanted.items() if not plausible(park)})
+        self._access.check(client_id, wanted)
+        newest = await asyncio.gather(*(self._snapshots.newest(park) for park in wanted.values()))
+        refuse_unknown({field: park for (field, park), one in zip(wanted.items(), newest, strict=True) if one is None})
+        found = [one for one in newest if one is not None]
+        questions = await asyncio.gather(*map(self._question, fields, instances, found))
+        body = (
+            payload if isinstance(payload, dict) else {"instances": [one.model_dump(mode="json") for one in instances]}
+        )
+        return Prepared(body, list(questions), headers.get(REQUEST_HEADER, ""), client_id)
+
+    async def predict(self, payload: Prepared, headers: object = None) -> Predicted:  # noqa: ARG002  # KServe passes them
+        """One call for all parks; once more with other features where the model was just replaced."""
+        header = await self._specs.current()
+        for question in payload.questions:
+            question.check_quantiles(header.quantiles)
+        for _ in range(3):
+            rows = await self._in_thread(_build, payload.questions, header)
+            try:
+                inference = await self._client.infer(np.concatenate(rows), header.spec.hash, payload.request_id)
+            except SpecMoved as moved:
+                header = await self._specs.of_hash(moved.spec_hash)
+                continue
+            for question in payload.questions:
+                question.check_quantiles(inference.levels)
+            return Predicted(payload, rows, inference)
+        raise NotReady("the model is being replaced", hint="try again")
+
+    async def postprocess(self, result: Predicted, headers: object = None) -> dict[str, Any]:  # noqa: ARG002  # KServe passes them
+        response, logged = await self._in_thread(_finish, result)
+        self._emitter.emit(
+            Pair(
+                request=result.prepared.body | {"client_id": result.prepared.client_id},
+                response={"predictions": logged, "client_id": result.prepared.client_id},
+                request_id=result.prepared.request_id,
+            )
+        )
+        FORECASTS.inc(len(logged))
+        for reason in (reason for prediction in logged for reason in prediction["degraded"]):
+            DEGRADED.labels(reason).inc()
+        return response
+
+    async def _question(self, field: str, instance: Instance, newest: Snapshot) -> Question:
+        issued_at = self._clock.issue_time(instance.issued_at, newest, f"{field}.issued_at")
+        found = newest
+        if issued_at < newest.known.as_of:
+            found = require(await self._snapshots.at(instance.park_id, issued_at), f"{field}.issued_at", issued_at)
+        return Question.ask(field, instance, found, issued_at, self._default_hours)
+
+    async def _in_thread(self, function: Callable[[*A], R], *arguments: *A) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _build(questions: list[Question], header: Header) -> list[Features]:
+    return [question.features(header.spec) for question in questions]
+
+
+def _finish(result: Predicted) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The response, and what the log keeps of it."""
+    predictions, logged = [], []
+    begin = 0
+    for question, rows in zip(result.prepared.questions, result.rows, strict=True):
+        fractions = result.inference.fractions[begin : begin + len(rows)]
+        begin += len(rows)
+        predictions.append(forecast.answer(question, result.inference, fractions))
+        logged.append(forecast.log_entry(question, result.inference, rows, fractions))
+    return {"predictions": predictions}, logged

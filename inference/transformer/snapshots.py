@@ -1,0 +1,168 @@
+"""Snapshots of parks, from memory: pointers are revalidated in the background, objects are immutable."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from pvforecast import snapshot
+from pvforecast.errors import DataError, InvalidInput, NotReady
+from pvforecast.known import Known
+from pvforecast.objects import ObjectStore
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+TTL_S = 2.0
+_HOT_S = 60.0  # a park asked for within this time is revalidated in the background
+_HOT_PARKS = 50  # as many each second
+_POINTERS = 5_000
+_OBJECTS = 1_000
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What was known about a park, and under which name it is stored."""
+
+    snapshot_id: str
+    known: Known
+
+
+@dataclass
+class _Pointer:
+    entry: dict[str, str] | None
+    checked_at: float
+    used_at: float
+
+
+class Snapshots:
+    """Reads snapshots for requests. While the object store is away, the newest known ones serve on.
+
+    Parameters
+    ----------
+    deadline_s : the longest that a request waits for the store.
+    """
+
+    def __init__(self, store: ObjectStore, deadline_s: float = 3.0) -> None:
+        self._store = store
+        self._deadline_s = deadline_s
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="snapshots")
+        self._pointers: OrderedDict[str, _Pointer] = OrderedDict()
+        self._objects: OrderedDict[tuple[str, str], Snapshot] = OrderedDict()
+        self._under_way: dict[tuple[str, ...], asyncio.Future[Any]] = {}
+        self._store_up = True
+
+    async def run(self) -> None:
+        """Keep the pointers of parks in demand fresh, for ever."""
+        while True:
+            await asyncio.sleep(TTL_S / 2)
+            now = time.monotonic()
+            hot = [(p.checked_at, park) for park, p in self._pointers.items() if p.entry and now - p.used_at < _HOT_S]
+            due = [park for checked_at, park in sorted(hot)[:_HOT_PARKS] if now - checked_at > TTL_S / 3]
+            for outcome in await asyncio.gather(*map(self._revalidate, due), return_exceptions=True):
+                if isinstance(outcome, Exception):
+                    log.error("a pointer could not be revalidated: %r", outcome)
+
+    async def newest(self, park_id: str) -> Snapshot | None:
+        """The newest snapshot; None for an unknown park.
+
+        Raises
+        ------
+        NotReady
+            the object store does not answer and nothing is in memory.
+        """
+        now = time.monotonic()
+        pointer = self._pointers.get(park_id)
+        if pointer is None or now - pointer.checked_at > TTL_S:
+            pointer = await self._revalidate(park_id)
+        pointer.used_at = now
+        return await self._object(park_id, pointer.entry["snapshot_id"]) if pointer.entry else None
+
+    async def at(self, park_id: str, issued_at: np.datetime64) -> Snapshot | None:
+        """The newest retained snapshot taken at or before `issued_at`; None when there is none."""
+        entry = await self._once(
+            ("at", park_id, str(issued_at)), lambda: snapshot.entry_at(self._store, park_id, issued_at)
+        )
+        return await self._object(park_id, entry["snapshot_id"]) if entry else None
+
+    async def _revalidate(self, park_id: str) -> _Pointer:
+        old = self._pointers.get(park_id)
+        now = time.monotonic()
+        try:
+            entry = await self._once(("latest", park_id), lambda: snapshot.latest_entry(self._store, park_id))
+            if not self._store_up:
+                log.info("the object store answers again")
+            self._store_up = True
+        except NotReady as error:
+            if self._store_up:
+                log.error("snapshots are served from memory: %s", error)
+            self._store_up = False
+            if old is None or old.entry is None:
+                raise
+            old.checked_at = now
+            return old
+        except (ValueError, TypeError) as error:
+            raise DataError(f"the snapshot pointer of {park_id} cannot be read: {error!r}") from error
+        pointer = _Pointer(entry, now, old.used_at if old else now)
+        self._pointers[park_id] = pointer
+        self._pointers.move_to_end(park_id)
+        while len(self._pointers) > _POINTERS:
+            self._pointers.popitem(last=False)
+        return pointer
+
+    async def _object(self, park_id: str, snapshot_id: str) -> Snapshot:
+        key = (park_id, snapshot_id)
+        found = self._objects.get(key)
+        if found is None:
+            found = await self._once(("object", *key), lambda: _read(self._store, park_id, snapshot_id))
+            self._objects[key] = found
+            while len(self._objects) > _OBJECTS:
+                self._objects.popitem(last=False)
+        self._objects.move_to_end(key)
+        return found
+
+    async def _once(self, key: tuple[str, ...], read: Callable[[], T]) -> T:
+        """Read in a thread; callers that want the same at the same time share one read."""
+        future = self._under_way.get(key)
+        if future is None:
+            future = asyncio.get_running_loop().run_in_executor(self._threads, read)
+            self._under_way[key] = future
+            future.add_done_callback(lambda _: self._under_way.pop(key, None))
+        try:
+            result: T = await asyncio.wait_for(asyncio.shield(future), self._deadline_s)
+            return result
+        except TimeoutError:
+            raise NotReady("the object store did not answer in time", hint="try again") from None
+
+
+def plausible(park_id: str) -> bool:
+    """Whether it can be the id of a park: it becomes part of a key in the store."""
+    return park_id.isascii() and park_id.strip(".") != "" and all(c.isalnum() or c in "-_." for c in park_id)
+
+
+def require(found: Snapshot | None, field: str, issued_at: np.datetime64) -> Snapshot:
+    """Raise InvalidInput where no retained snapshot is old enough for `issued_at`."""
+    if found is None:
+        raise InvalidInput(
+            f"no snapshot as old as {issued_at}Z is retained",
+            field=field,
+            hint="forecasts of the past from the record: pvf backtest",
+        )
+    return found
+
+
+def _read(store: ObjectStore, park_id: str, snapshot_id: str) -> Snapshot:
+    try:
+        return Snapshot(snapshot_id, snapshot.read(store, park_id, snapshot_id))
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"snapshot {snapshot_id} of {park_id} cannot be read: {error!r}") from error
