@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
-from pvf.stack import postgres, seaweedfs
+from pvf.stack import gateway, mlflow, postgres, seaweedfs, services
 from pvf.stack.keyring import Keyring
 from pvf.stack.part import Part
 from pvf.stack.ports import Ports
@@ -20,6 +20,19 @@ from pvforecast.settings import Settings
 _NEEDS: dict[str, tuple[str, ...]] = {
     "seaweedfs": (),
     "postgres": (),
+    "mlflow": ("seaweedfs", "postgres"),
+    "predictor": ("seaweedfs",),
+    "transformer": ("seaweedfs",),
+    "prediction-log": ("postgres",),
+    "trigger": ("postgres",),
+    "gateway": (),
+}
+_URL_FIELDS = {  # the field of Settings that says where a part is
+    "mlflow": "mlflow_uri",
+    "transformer": "transformer_url",
+    "gateway": "gateway_url",
+    "prediction-log": "prediction_log_url",
+    "trigger": "trigger_url",
 }
 NAMES = tuple(_NEEDS)
 BUCKET = "pvf"
@@ -51,25 +64,48 @@ class Plan:
 
     def settings(self, **overrides: Any) -> Settings:
         """Where everything will listen, for those parts that are asked for."""
+        port = self.ports.get
         values: dict[str, Any] = {"home": self.home}
         if "seaweedfs" in self.names:
             values |= {
-                "s3_endpoint": f"http://127.0.0.1:{self.ports.get('seaweedfs')}",
+                "s3_endpoint": self._url("seaweedfs"),
                 "s3_bucket": BUCKET,
                 "s3_access_key": SecretStr(self.keys.s3_access_key),
                 "s3_secret_key": SecretStr(self.keys.s3_secret_key),
                 "lake_uri": f"s3://{BUCKET}/lake",
             }
         if "postgres" in self.names:
-            values["postgres_dsn"] = SecretStr(postgres.dsn(self.ports.get("postgres"), "pvf", self.keys.pvf_password))
+            values["postgres_dsn"] = SecretStr(postgres.dsn(port("postgres"), "pvf", self.keys.pvf_password))
+        if "predictor" in self.names:
+            values["predictor_grpc"] = f"127.0.0.1:{port('predictor-grpc')}"
+        for name, field in _URL_FIELDS.items():
+            if name in self.names:
+                values[field] = self._url(name)
         return Settings(**(values | overrides))
 
     def parts(self, settings: Settings) -> list[Part]:
-        return [self._part(name, settings) for name in self.names]
+        """The parts, in the order of `NAMES`."""
+        port = self.ports.get
+        makers: dict[str, Callable[[], Part]] = {
+            "seaweedfs": lambda: seaweedfs.part(
+                self.home / "seaweedfs", self.socket_dir, port("seaweedfs"), self.ports, BUCKET, self.keys
+            ),
+            "postgres": lambda: postgres.part(self.home, port("postgres"), self.keys),
+            "mlflow": lambda: mlflow.part(
+                self.home,
+                port("mlflow"),
+                postgres.dsn(port("postgres"), "mlflow", self.keys.mlflow_password),
+                settings,
+            ),
+            "predictor": lambda: services.predictor(self.home, port("predictor"), port("predictor-grpc"), settings),
+            "transformer": lambda: services.transformer(self.home, port("transformer"), settings),
+            "prediction-log": lambda: services.prediction_log(self.home, port("prediction-log"), settings),
+            "trigger": lambda: services.trigger(self.home, port("trigger"), settings),
+            "gateway": lambda: gateway.part(
+                self.home, port("gateway"), port("gateway-admin"), settings.transformer_url, gateway.Limits()
+            ),
+        }
+        return [makers[name]() for name in self.names]
 
-    def _part(self, name: str, settings: Settings) -> Part:
-        port = self.ports.get(name)
-        if name == "seaweedfs":
-            data = self.home / "seaweedfs"
-            return seaweedfs.part(data, self.socket_dir, port, self.ports, BUCKET, self.keys)
-        return postgres.part(self.home, port, self.keys)
+    def _url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.ports.get(name)}"

@@ -78,10 +78,17 @@ class Stack:
         self.urls: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        for folder in (self._home, self._run_dir, self._home / "log"):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._run_dir.chmod(0o700)
-        self._lock.acquire(self._on_event)
+        try:
+            for folder in (self._home, self._run_dir, self._home / "log"):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._run_dir.chmod(0o700)
+            self._lock.acquire(self._on_event)
+        except PermissionError as error:
+            raise StackError(
+                f"user id {os.geteuid()} may not write {error.filename}",
+                field="PVF_HOME",
+                hint="it belongs to another user: become that one, or set PVF_HOME to another directory",
+            ) from error
         try:
             self._take_signals()
             self._start()

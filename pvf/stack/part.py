@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]  # where `pvf`, `inference` and the rest are imported from
@@ -39,10 +40,15 @@ class Part:
     prepare: Callable[[], None] = _nothing
     finish: Callable[[], None] = _nothing
     cwd: Path | None = None
-    uid: int | None = None  # None: the user who runs the stack
+    user: tuple[int, int] | None = None  # uid and gid; None: whoever runs the stack
     start_deadline_s: float = 60.0
     stop_signal: int = int(signal.SIGTERM)
     stop_deadline_s: float = 10.0
+
+
+def as_user(user: tuple[int, int] | None) -> dict[str, Any]:
+    """Arguments that make `subprocess` run a program as that uid and gid, without any other group."""
+    return {} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}
 
 
 def bare_env(**more: str) -> dict[str, str]:

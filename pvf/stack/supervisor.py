@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pvf.stack import processes
-from pvf.stack.part import Part, UnhealthyError
+from pvf.stack.part import Part, UnhealthyError, as_user
 from pvf.stack.processes import Entry, Record
 from pvforecast.errors import StackError
 
@@ -117,10 +117,8 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 env=dict(part.env),
                 cwd=part.cwd,
-                user=part.uid,
-                group=part.uid,
-                extra_groups=None if part.uid is None else [],
                 start_new_session=True,
+                **as_user(part.user),
             )
         entry = self._entry(part, process.pid)
         running = _Running(part, process, entry, began, log, log_start)
