@@ -44,7 +44,8 @@ class Environment:
 
         Moving the tree or changing the interpreter breaks an environment as surely as new requirements do.
         """
-        files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files}
+        made_by = Path(__file__).with_name("setup.py")
+        files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (*self.files, made_by)}
         python = {"python": sys.version.split()[0], "base": sys.base_prefix}
         return {**files, **python, "folder": str(self.folder)}
 

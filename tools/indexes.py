@@ -21,9 +21,7 @@ SYSTEM_BUNDLES = (
 
 def pip_settings(python: Path) -> dict[str, str]:
     """The settings pip would use (its files, then its variables), by bare name: `index-url`, `cert`, ..."""
-    listed = subprocess.run(
-        [python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
-    ).stdout
+    listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
     settings: dict[str, str] = {}
     for line in listed.splitlines():
         key, _, value = line.partition("=")

@@ -133,9 +133,7 @@ def _run(command: Sequence[str], environ: Mapping[str, str] | None = None) -> No
     The output is a pipe on purpose: uv then reports each large download in a line of its own, which reads the
     same on a terminal and in a log.
     """
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ
-    ) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ) as child:
         assert child.stdout is not None
         for line in child.stdout:
             if line.strip() and not line.startswith((" + ", " - ", " ~ ")):

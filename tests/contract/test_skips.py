@@ -1,0 +1,62 @@
+"""A test that did not run is said aloud, and in CI it is a failure."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.contract.tree import ROOT
+
+TESTS = """
+import pytest
+
+def test_passes():
+    pass
+
+@pytest.mark.xfail(reason="known", strict=True)
+def test_fails_as_expected():
+    raise ValueError
+
+@pytest.mark.skipif({skip}, reason="needs Debian's mosquitto")
+def test_with_a_broker():
+    pass
+"""
+
+
+def run(folder: Path, ci: str, skip: bool) -> subprocess.CompletedProcess[str]:
+    (folder / "test_it.py").write_text(TESTS.format(skip=skip))
+    pytest_here = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(folder), str(folder)]
+    return subprocess.run(
+        [*pytest_here, "-q", "-p", "tests.skips", "-p", "no:cacheprovider"],
+        cwd=ROOT,
+        env={**os.environ, "CI": ci},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_at_home_a_skip_is_listed_with_its_reason(tmp_path: Path) -> None:
+    done = run(tmp_path, ci="", skip=True)
+    assert done.returncode == 0, done.stdout
+    assert "1 NOT TESTED" in done.stdout
+    assert "needs Debian's mosquitto: 1 tests" in done.stdout
+    assert "test_it.py::test_with_a_broker" in done.stdout
+
+
+def test_in_ci_a_skip_is_a_failure(tmp_path: Path) -> None:
+    done = run(tmp_path, ci="true", skip=True)
+    assert done.returncode == 1, done.stdout
+    assert "CI=true: a skipped test is a failure" in done.stdout
+
+
+@pytest.mark.parametrize("ci", ["", "true"])
+def test_without_a_skip_nothing_is_said(tmp_path: Path, ci: str) -> None:
+    done = run(tmp_path, ci=ci, skip=False)
+    assert done.returncode == 0, done.stdout
+    assert "NOT TESTED" not in done.stdout
