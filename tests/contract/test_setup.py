@@ -106,7 +106,7 @@ def test_more_than_asked_for_is_ready_too(environment: Environment) -> None:
 
 
 def test_this_tree_is_set_up_at_once_when_nothing_changed() -> None:
-    command = [ROOT / "tools" / "python", "-m", "tools.setup", "--test"]
+    command = [str(ROOT / "tools" / "python"), "-m", "tools.setup", "--test"]
     subprocess.run(command, cwd=ROOT, check=True, timeout=600)
     started = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
