@@ -64,3 +64,12 @@ def _pins(name: str) -> dict[str, str]:
 
 def _name(line: str) -> str:
     return re.split(r"[\[=<>!~; ]", line, maxsplit=1)[0].lower().replace("_", "-").replace(".", "-")
+
+
+@pytest.mark.parametrize("name", ["uv", "build", "main", "test", "drift"])
+def test_every_direct_dependency_is_explained(name: str) -> None:
+    lines = (ROOT / "docs" / "dependencies.md").read_text().splitlines()
+    explained = {
+        _name(word) for line in lines if line.startswith("|") for word in line.split("|")[1].strip().split(", ")
+    }
+    assert {_name(line) for line in _lines(name, "in")} <= explained
