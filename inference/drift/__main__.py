@@ -1,0 +1,108 @@
+"""Command line of the drift job; see docs/drift.md. Secrets come from the environment, everything else as arguments."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from inference.drift import job, store
+from pvforecast.errors import InvalidInput, PvForecastError
+from pvforecast.lake import Lake
+from pvforecast.lake.store import s3_options
+
+
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
+    """Returns the exit code: 0 it ran (drift or not), 1 something failed, 2 the call is wrong."""
+    environment = os.environ if environment is None else environment
+    options = _parser(environment).parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        lake = _lake(options.lake_uri, environment)
+        parks = store.park_ids(lake) if options.all else [options.park]
+        if not parks:
+            raise InvalidInput("the lake has no parks", field="lake_uri", hint="load data first, or check the URI")
+        return _check(options, lake, parks) if options.command == "check" else _reference(options, lake, parks)
+    except PvForecastError as error:
+        print(f"drift: {error}", file=sys.stderr)
+        return 1
+
+
+def _check(options: argparse.Namespace, lake: Lake, parks: list[str]) -> int:
+    failed = False
+    for line in job.run(lake, parks, options.as_of, options.until, sink=options.sink, keep_going=options.keep_going):
+        print(json.dumps(line.as_dict(), sort_keys=True) if options.json else _readable(line), flush=True)
+        if line.status == job.FAILED:
+            failed = True
+            print(f"drift: {line.park_id} {line.day}: {line.reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _reference(options: argparse.Namespace, lake: Lake, parks: list[str]) -> int:
+    for made in job.make_references(lake, parks, options.until, datetime.now(UTC), replace=options.replace):
+        summary = "{park_id}  {status}  {reference_id}  {kind}, {first} ... {until}".format(**made)
+        print(json.dumps(made, sort_keys=True) if options.json else summary, flush=True)
+    return 0
+
+
+def _readable(line: job.Line) -> str:
+    text = f"{line.day}  {line.park_id:<12} {line.status}"
+    if line.event is None:
+        return text + (f"  {line.reason}" if line.reason else "")
+    data = line.event["data"]
+    alarms = ", ".join(f"{a['detector']} {a['score']:.1f} > {a['threshold']:.1f}" for a in data["alarms"])
+    return f"{text}  {alarms}; {data['cause']['likely']} -> {data['advice']}; event {line.event_id}"
+
+
+def _lake(uri: str, environment: Mapping[str, str]) -> Lake:
+    if not uri.startswith("s3://"):
+        return Lake(uri)
+    names = ("PVF_S3_ENDPOINT", "PVF_S3_ACCESS_KEY", "PVF_S3_SECRET_KEY")
+    missing = [name for name in names if not environment.get(name)]
+    if missing:
+        hint = "export them, or start `pvf up`"
+        raise InvalidInput(f"not set, and {uri} is on S3", field=", ".join(missing), hint=hint)
+    endpoint, access, secret = (environment[name] for name in names)
+    return Lake(uri, s3_options(endpoint, access, secret, environment.get("PVF_S3_REGION", "us-east-1")))
+
+
+def _instant(text: str) -> np.datetime64:
+    """ISO 8601 with an offset or Z -> UTC seconds."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an ISO 8601 time, e.g. 2013-09-05T12:00:00Z") from None
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} has no time zone: end it in Z or an offset")
+    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "s")
+
+
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m inference.drift", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (("check", "check parks, once or day by day"), ("reference", "make frozen references")):
+        command = commands.add_parser(name, help=text)
+        which = command.add_mutually_exclusive_group(required=True)
+        which.add_argument("--park", metavar="ID")
+        which.add_argument("--all", action="store_true", help="every park of the lake")
+        uri = environment.get("PVF_LAKE_URI")
+        command.add_argument("--lake-uri", default=uri, required=uri is None, help="s3://... or a folder; PVF_LAKE_URI")
+        command.add_argument("--json", action="store_true", help="one JSON object a line")
+    check, reference = commands.choices["check"], commands.choices["reference"]
+    check.add_argument("--as-of", type=_instant, required=True, metavar="ISO", help="the check's clock")
+    check.add_argument("--until", type=_instant, metavar="ISO", help="replay the daily checks from --as-of to here")
+    check.add_argument("--keep-going", action="store_true", help="a replay goes on after an event")
+    check.add_argument("--sink", default=environment.get("K_SINK"), metavar="URL", help="where events go; K_SINK")
+    reference.add_argument("--until", type=_instant, required=True, metavar="ISO", help="use what was known by then")
+    reference.add_argument("--replace", action="store_true", help="make a new one where a park has one already")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Hard rules on hours: faults of data or plant that need no statistics and must not wait for any.
+
+Days that a rule found are kept out of the daily statistics: a unit error is not a soiled park.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.drift.days import ParkDays
+from pvforecast.known import Floats
+
+ABOVE_CAPACITY = 1.2
+OUTAGE_POWER, OUTAGE_EXPECTED, OUTAGE_HOURS = 0.02, 0.15, 12
+NIGHT_POWER, NIGHT_HOURS, NIGHT_ELEVATION_DEG = 0.02, 2, -6.0
+FROZEN_HOURS, FROZEN_ABOVE, NAMEPLATE = 3, 0.02, 0.95
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one rule says of each day.
+
+    Attributes
+    ----------
+    rule : its name, also the detector's name in events.
+    score : shape [n], what is compared with `threshold`.
+    fires : shape [n], days on which the rule's condition was first or again met.
+    touched : shape [n], days that hold any hour of the fault, also before it lasted long enough to fire.
+    """
+
+    rule: str
+    threshold: float
+    score: Floats
+    fires: Mask
+    touched: Mask
+
+
+def find(park: ParkDays, expected: Floats) -> list[Finding]:
+    """All rules over consecutive days; `expected` is shape [n, 24], fraction of capacity."""
+    return [rule(park, expected) for rule in RULES]
+
+
+def above_capacity(park: ParkDays, _expected: Floats) -> Finding:
+    """Power beyond what the park can deliver: a unit or scale error."""
+    score = np.where(np.isnan(park.power), 0.0, park.power).max(axis=1)
+    fires = score > ABOVE_CAPACITY
+    return Finding("above_capacity", ABOVE_CAPACITY, score, fires, fires)
+
+
+def outage(park: ParkDays, expected: Floats) -> Finding:
+    """Next to no power through 12 hours in a row that should have been bright; nights and gaps don't break the row."""
+    power, forecast = park.power.ravel(), expected.ravel()
+    bright = ~np.isnan(power) & ~np.isnan(forecast) & (forecast > OUTAGE_EXPECTED)
+    hours = np.flatnonzero(bright)
+    length, row_begins = _rows(power[hours] < OUTAGE_POWER)
+    score, touched = np.zeros(park.power.size), np.zeros(park.power.size, bool)
+    score[hours] = length
+    for at in np.flatnonzero(length >= OUTAGE_HOURS):
+        touched[hours[row_begins[at] : at + 1]] = True
+    daily = score.reshape(park.power.shape).max(axis=1)
+    touched_days: Mask = np.any(touched.reshape(park.power.shape), axis=1)
+    return Finding("outage", OUTAGE_HOURS, daily, daily >= OUTAGE_HOURS, touched_days)
+
+
+def night_power(park: ParkDays, _expected: Floats) -> Finding:
+    """Power well after dusk or before dawn: a clock or a meter is wrong."""
+    dark = park.feature("sun_elevation") < NIGHT_ELEVATION_DEG
+    score = (dark & (np.nan_to_num(park.power) > NIGHT_POWER)).sum(axis=1).astype(np.float64)
+    fires = score >= NIGHT_HOURS
+    return Finding("night_power", NIGHT_HOURS, score, fires, fires)
+
+
+def frozen(park: ParkDays, _expected: Floats) -> Finding:
+    """The same value again and again, neither dark nor clipped at the nameplate: a sensor hangs."""
+    power = park.power.ravel()
+    same = np.append(False, power[1:] == power[:-1]) & (power > FROZEN_ABOVE) & (power < NAMEPLATE)
+    length, _ = _rows(same)
+    score = np.where(length > 0, length + 1.0, 0.0).reshape(park.power.shape).max(axis=1)
+    fires = score >= FROZEN_HOURS
+    return Finding("frozen_values", FROZEN_HOURS, score, fires, fires)
+
+
+RULES: tuple[Callable[[ParkDays, Floats], Finding], ...] = (above_capacity, outage, night_power, frozen)
+
+
+def _rows(true: Mask) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """At each place, how many in a row have been true, and where that row began."""
+    places = np.arange(len(true))
+    last_false = np.maximum.accumulate(np.where(true, -1, places)) if len(true) else places
+    return np.where(true, places - last_false, 0).astype(np.float64), last_false + 1
