@@ -48,7 +48,8 @@ class Stack:
     overrides : fields of Settings to set differently, e.g. an upstream of the gateway that is not ours.
 
     While it runs, SIGTERM and SIGHUP raise KeyboardInterrupt like Ctrl-C (when entered in the main thread), so that
-    leaving the `with` block stops everything in order.
+    leaving the `with` block stops everything in order. `wait` takes it as the wish to end; outside of `wait` it
+    passes through, so a program catches it around the block.
     """
 
     def __init__(

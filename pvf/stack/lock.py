@@ -13,6 +13,7 @@ from pvf.stack import processes
 from pvforecast.errors import StackError
 
 _GUARDIAN_WAIT_S = 90.0
+_LOOK_AGAIN_S = 0.5  # a supervisor that was killed this moment may still be seen
 
 
 class Lock:
@@ -28,11 +29,12 @@ class Lock:
         When its supervisor died suddenly, waits until the guardian has ended the parts.
         """
         self.fd = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
-        deadline, told = time.monotonic() + _GUARDIAN_WAIT_S, False
+        began, told = time.monotonic(), False
         while not self._try():
             holder = self._holder()
             pid = int(holder.get("pid", 0))
-            if processes.alive(pid) or time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if waited > (_LOOK_AGAIN_S if processes.alive(pid) else _GUARDIAN_WAIT_S):
                 self.release()
                 page = holder.get("page") or "it is still starting"
                 raise StackError(
@@ -40,7 +42,7 @@ class Lock:
                     field="PVF_HOME",
                     hint=f"use that one, end it with `kill {pid}`, or set PVF_HOME to another directory",
                 )
-            if not told:
+            if not told and not processes.alive(pid):
                 on_event(f"the last run (pid {pid}) ended abruptly, waiting for its parts to stop")
                 told = True
             time.sleep(0.1)

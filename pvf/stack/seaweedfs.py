@@ -6,6 +6,7 @@ whoever has an account on this machine can reach them.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -48,6 +49,8 @@ def part(data_dir: Path, socket_dir: Path, s3_port: int, ports: Ports, bucket: s
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         data_dir.chmod(0o700)
         socket_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if socket_dir.stat().st_uid != os.geteuid():
+            raise StackError(f"{socket_dir} belongs to another user", field=NAME, hint="choose a shorter PVF_HOME")
         for stale in socket_dir.glob("*.sock"):
             stale.unlink()
 

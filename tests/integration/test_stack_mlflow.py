@@ -24,7 +24,12 @@ def test_a_run_an_artifact_and_an_alias_survive_a_restart(stack_home: Path) -> N
         artifact = f"{stack.settings.mlflow_uri}/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run}/artifacts/a.txt"
         _send("PUT", artifact, b"kept in S3")
         _call(f"{api}/registered-models/create", name="pv-forecast")
-        _call(f"{api}/model-versions/create", name="pv-forecast", source=f"mlflow-artifacts:/{experiment}", run_id=run)
+        _call(
+            f"{api}/model-versions/create",
+            name="pv-forecast",
+            source=f"mlflow-artifacts:/{experiment}/{run}/artifacts",
+            run_id=run,
+        )
         _call(f"{api}/registered-models/alias", name="pv-forecast", alias="champion", version="1")
         keys = list(object_store(stack.settings).keys("mlflow/"))
         assert any(key.endswith("/a.txt") for key in keys)
