@@ -43,6 +43,17 @@ class ClockReport:
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
 
+    def sentence(self) -> str:
+        """For a report."""
+        if not self.corrected:
+            return f"in step with the sun ({self.residual_minutes:+.0f} min)"
+        found = []
+        if self.follows_dst:
+            found.append(f"follows daylight-saving time against its label (jumps seen: {', '.join(self.dst_jumps)})")
+        if self.offset_minutes:
+            found.append(f"{self.offset_minutes:+d} min against the sun")
+        return f"{' and '.join(found)}: corrected, {self.residual_minutes:+.0f} min remain"
+
     @property
     def corrected(self) -> bool:
         return self.follows_dst or self.offset_minutes != 0
@@ -59,7 +70,7 @@ def find_faults(power_kw: pd.Series, site: Site) -> ClockReport:
     follows = bool(len(jumps))
     unjumped = _series(power_kw, _undo_dst(power_kw.index, site) if follows else power_kw.index.tz_convert("UTC"))
     offset = _minutes_late(unjumped, site)
-    steps = int(round(offset / _STEP_MINUTES)) * _STEP_MINUTES if abs(offset) > _STEP_MINUTES else 0
+    steps = round(offset / _STEP_MINUTES) * _STEP_MINUTES if abs(offset) > _STEP_MINUTES else 0
     return ClockReport(site.park_id, follows, tuple(jumps), steps, round(offset - steps, 1))
 
 

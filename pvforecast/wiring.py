@@ -1,4 +1,4 @@
-"""Settings to clients: the one place that knows which setting belongs to which client."""
+"""Settings to the lake and the object store. `clients` has the rest: MLflow alone takes a second to import."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from pvforecast.errors import InvalidInput
 from pvforecast.lake import Lake
 from pvforecast.lake.store import s3_options
 from pvforecast.objects import ObjectStore
-from pvforecast.registry import Promotions
 from pvforecast.settings import Settings
-from pvforecast.tracking import Tracking
 
 
 def lake(settings: Settings) -> Lake:
@@ -17,28 +15,19 @@ def lake(settings: Settings) -> Lake:
         return Lake(settings.lake_uri)
     keys = settings.s3_access_key.get_secret_value(), settings.s3_secret_key.get_secret_value()
     return Lake(
-        settings.lake_uri, s3_options(_needed(settings.s3_endpoint, "PVF_S3_ENDPOINT"), *keys, settings.s3_region)
+        settings.lake_uri, s3_options(needed(settings.s3_endpoint, "PVF_S3_ENDPOINT"), *keys, settings.s3_region)
     )
 
 
 def objects(settings: Settings) -> ObjectStore:
     """The bucket of plain objects."""
     keys = settings.s3_access_key.get_secret_value(), settings.s3_secret_key.get_secret_value()
-    endpoint = _needed(settings.s3_endpoint, "PVF_S3_ENDPOINT")
+    endpoint = needed(settings.s3_endpoint, "PVF_S3_ENDPOINT")
     return ObjectStore(endpoint, settings.s3_bucket, *keys, region=settings.s3_region)
 
 
-def promotions(settings: Settings) -> Promotions:
-    """The promotions table."""
-    return Promotions(_needed(settings.postgres_dsn.get_secret_value(), "PVF_POSTGRES_DSN"))
-
-
-def tracking(settings: Settings) -> Tracking:
-    """MLflow."""
-    return Tracking(_needed(settings.mlflow_uri, "PVF_MLFLOW_URI"))
-
-
-def _needed(value: str, name: str) -> str:
+def needed(value: str, name: str) -> str:
+    """A setting that must be there; raises InvalidInput naming its variable."""
     if not value:
         raise InvalidInput("is not set", field=name, hint="start the local stack (`pvf up`), or set it")
     return value

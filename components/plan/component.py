@@ -1,0 +1,38 @@
+"""Cut the fleet into shards."""
+
+from kfp import dsl
+
+from components.image import APP_IMAGE
+
+
+@dsl.component(base_image=APP_IMAGE, install_kfp_package=False)
+def plan(
+    parks: list,
+    since: str,
+    as_of: str,
+    source: str,
+    source_options: dict,
+    parks_per_shard: int,
+    recipe: dict,
+    publish: bool,
+) -> list:
+    """Cut the fleet into fully resolved shards, one for each turn of the loop.
+
+    Args:
+        parks: Park ids; empty for every registered park.
+        since: ISO instant with offset; source data from here on is loaded.
+        as_of: ISO instant with offset; nothing later is read. Every task of the run uses this one time.
+        source: Name of the source, e.g. ``pvdaq_samples``.
+        source_options: Options of the source.
+        parks_per_shard: How many parks a shard holds at most.
+        recipe: Settings of the model recipe that differ from the default.
+        publish: Whether serving gets new snapshots; False for a backfill.
+
+    Returns:
+        One dict a shard: its park ids and everything else that its tasks need.
+    """
+    from pvforecast import shards, wiring
+    from pvforecast.settings import load
+
+    lake = wiring.lake(load())
+    return shards.plan(lake, parks, since, as_of, source, source_options, parks_per_shard, recipe, publish)

@@ -1,0 +1,23 @@
+"""Check a shard's raw rows and store the good ones hourly."""
+
+from kfp import dsl
+
+from components.image import APP_IMAGE
+
+
+@dsl.component(base_image=APP_IMAGE, install_kfp_package=False)
+def validate(shard: dict, status: dict, report: dsl.Output[dsl.Markdown]) -> dict:
+    """Hold raw rows against their contracts: bad ones go to quarantine, good ones become hours of the park.
+
+    Args:
+        shard: As `plan` gives it.
+        status: Of the step before; failed parks are left out.
+        report: Rows stored and rows set aside.
+
+    Returns:
+        Park id -> ``ok``, or ``failed: ...``.
+    """
+    from pvforecast import shards, wiring
+    from pvforecast.settings import load
+
+    return shards.validate(wiring.lake(load()), shard, status, report.path)

@@ -1,0 +1,1 @@
+"""Pipelines composed from the components, their compilation, and the local runner."""

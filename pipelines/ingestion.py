@@ -1,0 +1,51 @@
+"""The ingestion pipeline: source -> raw -> validated -> processed -> online snapshots, by shard of parks."""
+
+from kfp import dsl
+
+from components.ingest.component import ingest
+from components.plan.component import plan
+from components.publish_snapshots.component import publish_snapshots
+from components.validate.component import validate
+
+
+# A sub-pipeline around the loop's body: inside a loop body, kfp.local replaces upstream parameters by the loop's item.
+@dsl.pipeline(name="ingest-shard")
+def ingest_shard(shard: dict) -> dict:
+    """Load, check and publish one shard.
+
+    Args:
+        shard: As `plan` gives it.
+    """
+    loaded = ingest(shard=shard).set_caching_options(False)
+    checked = validate(shard=shard, status=loaded.outputs["Output"]).set_caching_options(False)
+    published = publish_snapshots(shard=shard, status=checked.outputs["Output"]).set_caching_options(False)
+    return published.output
+
+
+@dsl.pipeline(name="ingestion", description="Loads weather and generation of the fleet and publishes snapshots.")
+def ingestion(
+    as_of: str,
+    since: str,
+    parks: list = [],  # noqa: B006 - KFP reads defaults at compile time
+    source: str = "pvdaq_samples",
+    source_options: dict = {},  # noqa: B006
+    parks_per_shard: int = 50,
+    publish: bool = True,
+):
+    """Load the fleet.
+
+    Args:
+        as_of: ISO instant with offset; nothing later is read.
+        since: ISO instant with offset; source data from here on is loaded.
+        parks: Park ids; empty for every registered park.
+        source: Name of the source.
+        source_options: Options of the source.
+        parks_per_shard: How many parks a shard holds at most.
+        publish: Whether serving gets new snapshots; False for a backfill.
+    """
+    shards = plan(
+        parks=parks, since=since, as_of=as_of, source=source, source_options=source_options,
+        parks_per_shard=parks_per_shard, recipe={}, publish=publish,
+    ).set_caching_options(False)  # fmt: skip
+    with dsl.ParallelFor(items=shards.output, parallelism=4) as shard:
+        ingest_shard(shard=shard)

@@ -1,0 +1,109 @@
+"""Runs the compiled YAML of a pipeline on this machine, under `kfp.local`: the same file that a cluster runs.
+
+    python -m pipelines.local training --as-of 2013-08-20T06:00:00+00:00 --reason "by hand"
+
+The last line on stdout is one JSON object: run_id, verdict, model_version, mlflow_run_id.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from kfp import local
+from kfp.components import load_component_from_file
+
+from pipelines.compile import PIPELINES, compile_all
+from pvforecast import clients
+from pvforecast.errors import PvForecastError
+from pvforecast.settings import Settings, load
+from pvforecast.shards import instant
+
+RELOAD_DAYS = 14  # a training run first loads what may have come late
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(name: str, arguments: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Compile pipeline `name` and run that YAML to its end; returns its outputs.
+
+    Raises
+    ------
+    RuntimeError
+        a task failed; the log names it.
+    """
+    root = settings.home.resolve() / "runs" / f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
+    root.mkdir(parents=True, exist_ok=True)
+    # Tasks are child processes: they find this tree and the settings in their environment.
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    os.environ["PVF_HOME"] = str(settings.home.resolve())
+    with tempfile.TemporaryDirectory(prefix="pvf-") as scratch:
+        compiled = compile_all(Path(scratch))[name]
+        (root / compiled.name).write_bytes(compiled.read_bytes())
+        local.init(
+            runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), workspace_root=str(Path(scratch) / "work"),
+            raise_on_error=True,
+        )  # fmt: skip
+        task = load_component_from_file(str(root / compiled.name))(**arguments)
+    return dict(task.outputs)
+
+
+def training(settings: Settings, *, as_of: str, since: str = "", reason: str, event_id: str = "", **more: Any) -> dict[str, Any]:
+    """Run the training pipeline; returns run_id, verdict, model_version (None where nothing was promoted), mlflow_run_id."""
+    begin = since or (instant(as_of, "as_of") - timedelta(days=RELOAD_DAYS)).isoformat()
+    outputs = run("training", {"as_of": as_of, "since": begin, "reason": reason, "event_id": event_id, **more}, settings)
+    job = outputs["job"]
+    promoted = next((p for p in clients.promotions(settings).history() if p.mlflow_run_id == job["run_id"]), None)
+    return {
+        "run_id": job["run_id"], "verdict": outputs["verdict"], "reason": job["verdict_reason"],
+        "model_version": str(promoted.model_version) if promoted else None, "mlflow_run_id": job["run_id"],
+        "left_out": job["left_out"],
+    }  # fmt: skip
+
+
+def ingestion(settings: Settings, *, as_of: str, since: str, **more: Any) -> dict[str, Any]:
+    """Run the ingestion pipeline."""
+    run("ingestion", {"as_of": as_of, "since": since, **more}, settings)
+    return {"as_of": as_of}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m pipelines.local", description=__doc__.split("\n")[0])
+    parser.add_argument("pipeline", choices=sorted(PIPELINES))
+    parser.add_argument("--as-of", required=True, help="ISO instant with offset")
+    parser.add_argument("--since", default="", help="ISO instant with offset; default: two weeks before as-of")
+    parser.add_argument("--reason", default="by hand")
+    parser.add_argument("--event-id", default="")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="any other pipeline parameter")
+    given = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    settings = load()
+    try:
+        more = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in given.set)}
+        # kfp.local prints its log; keep stdout for the one line of the result.
+        with contextlib.redirect_stdout(sys.stderr):
+            if given.pipeline == "training":
+                result = training(
+                    settings, as_of=given.as_of, since=given.since, reason=given.reason, event_id=given.event_id, **more
+                )
+            else:
+                begin = given.since or (instant(given.as_of, "as_of") - timedelta(days=RELOAD_DAYS)).isoformat()
+                result = ingestion(settings, as_of=given.as_of, since=begin, **more)
+    except (PvForecastError, RuntimeError, json.JSONDecodeError) as error:
+        print(f"{given.pipeline} failed: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

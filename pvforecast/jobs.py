@@ -1,0 +1,91 @@
+"""The global tasks of the training pipeline, with references only: what KFP can pass from task to task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pvforecast import learning
+from pvforecast.errors import NotEnoughData
+from pvforecast.evaluation import report
+from pvforecast.evaluation.compare import Comparison
+from pvforecast.shards import OK, Status, as_datetime64, recipe_of
+from pvforecast.clients import Clients
+
+Job = dict[str, Any]
+
+
+class Compared(NamedTuple):
+    """Outputs of the component `compare`."""
+
+    job: Job
+    verdict: str
+    promotes: bool
+
+
+def train(clients: Clients, statuses: Sequence[Status], as_of: str, reason: str, event_id: str, recipe: dict[str, Any]) -> Job:
+    """See the component `train`.
+
+    Raises
+    ------
+    NotEnoughData
+        no park came through, or there is too little history.
+    """
+    states = {park: state for status in statuses for park, state in status.items()}
+    parks = sorted(park for park, state in states.items() if state == OK)
+    left_out = {park: state for park, state in states.items() if state != OK}
+    if not parks:
+        raise NotEnoughData(f"no park came through: {left_out}", field="statuses", hint="see the reports of the shards")
+    current = clients.promotions.current()
+    job = learning.train_challenger(
+        clients.lake, clients.store, clients.tracking, clients.promotions, recipe=recipe_of(recipe), parks=parks,
+        as_of=as_datetime64(as_of), reason=reason, event_id=event_id,
+    )  # fmt: skip
+    predecessor = current.id if current else 0
+    return {**job, "parks": parks, "left_out": left_out, "recipe": recipe, "reason": reason, "event_id": event_id,
+            "predecessor_id": predecessor}  # fmt: skip
+
+
+def evaluate(clients: Clients, job: Job, log_metric: Callable[[str, float], None], report_path: str) -> Job:
+    """See the component `evaluate`."""
+    results = learning.evaluate(clients.lake, clients.store, clients.tracking, job, job["parks"])
+    for scores in results:
+        log_metric(f"{scores.park_id} daylight nMAE", scores.model["daylight_nmae"])
+        log_metric(f"{scores.park_id} skill", scores.skill)
+        log_metric(f"{scores.park_id} 80 % band holds", scores.model["daylight_picp80"])
+    _write(report_path, report.scores(results))
+    return {**job, "scores": {s.park_id: {**s.model, **s.baselines} for s in results}}
+
+
+def compare(clients: Clients, job: Job, report_path: str) -> Compared:
+    """See the component `compare`."""
+    outcome: Comparison = learning.compare(
+        clients.lake, clients.store, clients.tracking, clients.promotions, job, recipe_of(job["recipe"]), job["parks"]
+    )
+    _write(report_path, report.comparison(outcome))
+    if not outcome.promotes:
+        clients.tracking.end_run(job["run_id"])
+    return Compared({**job, "verdict": outcome.verdict, "verdict_reason": outcome.reason}, outcome.verdict, outcome.promotes)
+
+
+def refit(clients: Clients, job: Job) -> str:
+    """See the component `refit`."""
+    return learning.refit(clients.lake, clients.store, clients.tracking, job, recipe_of(job["recipe"]), job["parks"])
+
+
+def deploy(clients: Clients, job: Job, bundle_uri: str) -> dict[str, Any]:
+    """See the component `deploy`."""
+    promotion = learning.promote(
+        clients.store, clients.tracking, clients.promotions, job, bundle_uri=bundle_uri, verdict=job["verdict"],
+        reason=f"{job['reason']}; {job['verdict_reason']}", actor="training pipeline", event_id=job["event_id"],
+        predecessor_id=int(job["predecessor_id"]),
+    )  # fmt: skip
+    clients.tracking.log(job["run_id"], tags={"model_version": str(promotion.model_version)})
+    clients.tracking.end_run(job["run_id"])
+    return promotion.as_dict()
+
+
+def _write(path: str, text: str) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text)
