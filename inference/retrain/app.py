@@ -1,0 +1,126 @@
+"""The trigger's HTTP side: events in, runs and their events out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from inference.retrain import cloudevent
+from inference.retrain.service import Trigger
+from inference.retrain.store import Row, Store
+from pvforecast.errors import InvalidInput, NotReady, PvForecastError
+
+log = logging.getLogger(__name__)
+
+
+def build_app(trigger: Trigger) -> FastAPI:
+    """Routes over a started trigger."""
+    app = FastAPI(title="PV forecast retrain trigger", docs_url=None, redoc_url=None)
+    registry = CollectorRegistry()
+    registry.register(_FromDatabase(trigger.store))
+    answers = Counter("pvf_retrain_answers", "Posted events by what became of them.", ["outcome"], registry=registry)
+
+    @app.post("/")
+    async def receive(request: Request) -> JSONResponse:
+        try:
+            body = await _body(request)
+            event = cloudevent.parse({k.lower(): v for k, v in request.headers.items()}, body)
+        except cloudevent.UnsupportedType as error:
+            answers.labels("unsupported").inc()
+            return JSONResponse({"outcome": "ignored", "reason": str(error)}, 202)
+        except InvalidInput:
+            answers.labels("invalid").inc()
+            raise
+        answer = await run_in_threadpool(trigger.accept, event)
+        answers.labels(answer.outcome).inc()
+        return JSONResponse(
+            {"outcome": answer.outcome, "reason": answer.reason, "event_id": event["id"]},
+            200 if answer.outcome == "duplicate" else 202,
+        )
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        """Alive. Postgres being away is no reason to be restarted: a run may be under way."""
+        return {"status": "ok"}
+
+    @app.get("/runs")
+    def runs(limit: int = 100) -> dict[str, list[Row]]:
+        return {"runs": [_public(run) for run in trigger.store.runs(max(1, min(limit, 1000)))]}
+
+    @app.get("/events/{event_id}")
+    def event(event_id: str) -> dict[str, Any]:
+        row = trigger.store.event(event_id)
+        if row is None:
+            raise _NotFound(
+                f"no event {event_id!r} has come in", field="event_id", hint="GET /runs names the known ones"
+            )
+        run = trigger.store.run(row["run_id"]) if row["run_id"] is not None else None
+        return {**row, "run": None if run is None else _public(run)}
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    app.add_exception_handler(PvForecastError, _error)
+    return app
+
+
+class _NotFound(InvalidInput):
+    code = "not_found"
+
+
+class _TooLarge(InvalidInput):
+    code = "too_large"
+
+
+class _FromDatabase(Collector):
+    """Counts as they stand in Postgres: right after a restart too. Without Postgres they are missing."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            counts = self._store.counts()
+        except NotReady as error:
+            log.warning("metrics without counts: %s", error)
+            return
+        for kind in ("event", "run"):
+            family = GaugeMetricFamily(f"pvf_retrain_{kind}s", f"Kept {kind}s by status.", labels=["status"])
+            for row in counts:
+                if row["kind"] == kind:
+                    family.add_metric([row["status"]], row["n"])
+            yield family
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing: registering must not ask Postgres."""
+        yield from ()
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > cloudevent.MAX_BYTES:
+            raise _TooLarge(f"more than {cloudevent.MAX_BYTES} bytes", field="body", hint="drift events are small")
+    return bytes(body)
+
+
+def _public(run: Row) -> Row:
+    return {name: value for name, value in run.items() if name not in ("pid_created", "heartbeat_at")}
+
+
+def _error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, PvForecastError)
+    statuses: dict[type[PvForecastError], int] = {_NotFound: 404, _TooLarge: 413, InvalidInput: 400, NotReady: 503}
+    status = next((status for kind, status in statuses.items() if isinstance(error, kind)), 500)
+    body = {"error": error.message, "code": error.code, "field": error.field, "hint": error.hint}
+    return JSONResponse(body, status, headers={"Retry-After": "5"} if status == 503 else None)

@@ -1,0 +1,215 @@
+"""The trigger's memory in Postgres: every event, every run, and which event led to which run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from pvforecast.errors import NotReady
+
+Row = dict[str, Any]
+
+_LOCK = 72_401_003  # advisory lock: creation of the tables, and the decision to start a run
+_DDL = """
+CREATE TABLE IF NOT EXISTS retrain_runs (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    status          text NOT NULL CHECK (status IN ('active', 'succeeded', 'failed', 'lost')),
+    as_of           timestamptz NOT NULL,
+    reason          text NOT NULL,
+    event_id        text NOT NULL,
+    host            text NOT NULL,
+    pid             integer,
+    pid_created     double precision,
+    heartbeat_at    timestamptz NOT NULL DEFAULT now(),
+    started_at      timestamptz NOT NULL DEFAULT now(),
+    finished_at     timestamptz,
+    exit_code       integer,
+    pipeline_run_id text,
+    verdict         text,
+    model_version   text,
+    mlflow_run_id   text,
+    error           text
+);
+CREATE UNIQUE INDEX IF NOT EXISTS retrain_one_active_run ON retrain_runs (status) WHERE status = 'active';
+CREATE TABLE IF NOT EXISTS retrain_events (
+    id          text PRIMARY KEY,
+    park_id     text NOT NULL,
+    event_time  timestamptz NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    status      text NOT NULL CHECK (status IN ('waiting', 'attached', 'ignored')),
+    reason      text NOT NULL DEFAULT '',
+    run_id      bigint REFERENCES retrain_runs,
+    event       jsonb NOT NULL
+);
+"""
+
+
+class Store:
+    """The two tables at one DSN, behind a small pool. Every method raises NotReady when Postgres is away."""
+
+    def __init__(self, dsn: str, *, timeout_s: float = 5.0) -> None:
+        self._pool: ConnectionPool[psycopg.Connection[Row]] = ConnectionPool(
+            dsn,
+            min_size=1,
+            max_size=4,
+            timeout=timeout_s,
+            open=False,
+            kwargs={"row_factory": dict_row, "connect_timeout": 5},
+            check=ConnectionPool.check_connection,
+        )
+
+    def open(self) -> None:
+        """Connect and create the tables where they are missing."""
+        self._pool.open()
+        with self._transaction(locked=True) as connection:
+            connection.execute(_DDL)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def add_event(self, event: Mapping[str, Any], time: datetime, status: str, reason: str) -> bool:
+        """Keep an event; committed when this returns. False: its id is known already."""
+        with self._transaction() as connection:
+            done = connection.execute(
+                "INSERT INTO retrain_events (id, park_id, event_time, status, reason, event)"
+                " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
+                (event["id"], event["subject"], time, status, reason, json.dumps(event)),
+            )
+            return done.rowcount == 1
+
+    def attach(self, cool_down: timedelta) -> None:
+        """Attach waiting events to the newest run that is active or went well, if they fall within its cool-down."""
+        with self._transaction(locked=True) as connection:
+            connection.execute(
+                "UPDATE retrain_events e SET status = 'attached', run_id = r.id,"
+                " reason = 'within the cool-down of this run'"
+                " FROM (SELECT id, as_of FROM retrain_runs WHERE status IN ('active', 'succeeded')"
+                "       ORDER BY id DESC LIMIT 1) r"
+                " WHERE e.status = 'waiting' AND e.event_time < r.as_of + %s",
+                (cool_down,),
+            )
+
+    def claim(self, host: str) -> Row | None:
+        """Start the next run, on paper: None while one is active or no event waits.
+
+        All waiting events become one run, as of the newest of them.
+        """
+        with self._transaction(locked=True) as connection:
+            if connection.execute("SELECT 1 FROM retrain_runs WHERE status = 'active'").fetchone():
+                return None
+            waiting = connection.execute(
+                "SELECT id, event_time, event FROM retrain_events WHERE status = 'waiting' ORDER BY event_time, id"
+            ).fetchall()
+            if not waiting:
+                return None
+            run = connection.execute(
+                "INSERT INTO retrain_runs (status, as_of, reason, event_id, host) VALUES ('active', %s, %s, %s, %s)"
+                " RETURNING *",
+                (waiting[-1]["event_time"], _reason([row["event"] for row in waiting]), waiting[0]["id"], host),
+            ).fetchone()
+            assert run is not None
+            connection.execute(
+                "UPDATE retrain_events SET status = 'attached', run_id = %s WHERE status = 'waiting'", (run["id"],)
+            )
+            return run
+
+    def started(self, run_id: int, pid: int, pid_created: float) -> None:
+        """Note which process does the run: with its start time, so that a reused pid is not taken for it."""
+        self._execute("UPDATE retrain_runs SET pid = %s, pid_created = %s WHERE id = %s", (pid, pid_created, run_id))
+
+    def beat(self, run_id: int) -> None:
+        """Say that the run's keeper is alive."""
+        self._execute("UPDATE retrain_runs SET heartbeat_at = now() WHERE id = %s", (run_id,))
+
+    def finished(
+        self,
+        run_id: int,
+        status: str,
+        *,
+        exit_code: int | None = None,
+        verdict: Row | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Close a run. The events of a lost run wait again."""
+        found = [_text((verdict or {}).get(name)) for name in ("run_id", "verdict", "model_version", "mlflow_run_id")]
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE retrain_runs SET status = %s, finished_at = now(), exit_code = %s, pipeline_run_id = %s,"
+                " verdict = %s, model_version = %s, mlflow_run_id = %s, error = %s WHERE id = %s AND status = 'active'",
+                (status, exit_code, *found, error, run_id),
+            )
+            if status == "lost":
+                connection.execute(
+                    "UPDATE retrain_events SET status = 'waiting', reason = 'its run was lost' WHERE run_id = %s",
+                    (run_id,),
+                )
+
+    def active(self) -> Row | None:
+        """The run under way, with `silent_s`, seconds since its last heartbeat."""
+        rows = self._fetch(
+            "SELECT *, extract(epoch FROM now() - heartbeat_at)::float8 AS silent_s"
+            " FROM retrain_runs WHERE status = 'active'"
+        )
+        return rows[0] if rows else None
+
+    def runs(self, limit: int = 100) -> list[Row]:
+        """Newest first, each with the ids of its events."""
+        return self._fetch(
+            "SELECT r.*, coalesce((SELECT json_agg(e.id ORDER BY e.event_time, e.id) FROM retrain_events e"
+            " WHERE e.run_id = r.id), '[]') AS event_ids FROM retrain_runs r ORDER BY r.id DESC LIMIT %s",
+            (limit,),
+        )
+
+    def event(self, event_id: str) -> Row | None:
+        rows = self._fetch("SELECT * FROM retrain_events WHERE id = %s", (event_id,))
+        return rows[0] if rows else None
+
+    def run(self, run_id: int) -> Row | None:
+        rows = self._fetch("SELECT * FROM retrain_runs WHERE id = %s", (run_id,))
+        return rows[0] if rows else None
+
+    def counts(self) -> list[Row]:
+        """How many events and runs there are of each status: columns kind, status, n."""
+        return self._fetch(
+            "SELECT 'event' AS kind, status, count(*) AS n FROM retrain_events GROUP BY status"
+            " UNION ALL SELECT 'run', status, count(*) FROM retrain_runs GROUP BY status"
+        )
+
+    def _execute(self, sql: LiteralString, values: tuple[Any, ...]) -> None:
+        with self._transaction() as connection:
+            connection.execute(sql, values)
+
+    def _fetch(self, sql: LiteralString, values: tuple[Any, ...] = ()) -> list[Row]:
+        with self._transaction() as connection:
+            return connection.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _transaction(self, *, locked: bool = False) -> Iterator[psycopg.Connection[Row]]:
+        try:
+            with self._pool.connection() as connection:
+                if locked:
+                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+                yield connection
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise NotReady(
+                f"Postgres did not answer: {error}", field="PVF_POSTGRES_DSN", hint="is it running?"
+            ) from error
+
+
+def _reason(events: list[Row]) -> str:
+    """What the training run is told: the first event in words, and how many more."""
+    data = events[0]["data"]
+    alarms = ", ".join(alarm["detector"] for alarm in data["alarms"])
+    more = f" and {len(events) - 1} more" if len(events) > 1 else ""
+    return f"drift of {data['park_id']} on {data['day']}: {data['cause']['likely']} ({alarms}){more}"
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
