@@ -42,7 +42,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section(f"{len(skipped)} NOT TESTED", red=True, bold=True)
     for reason in sorted({reason for _, reason in skipped}):
         tests = [test for test, why in skipped if why == reason]
-        terminalreporter.line(f"{reason}: {len(tests)} tests")
+        terminalreporter.line(f"{reason} ({len(tests)})")
         for test in tests:
             terminalreporter.line(f"    {test}")
     if _in_ci():

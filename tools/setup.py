@@ -11,6 +11,7 @@ import argparse
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Sets up what is missing and returns the exit status."""
     parser = argparse.ArgumentParser(prog="tools.setup")
     parser.add_argument("--test", action="store_true", help="also install what the tests and linters need")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # An environment with the test packages keeps them: `make run` would else undo what `make test` did.
     test = parser.parse_args(argv).test or TEST_FILE in MAIN.stamp()
     wanted = [MAIN_AND_TEST if test else MAIN, DRIFT]
@@ -134,10 +136,13 @@ def _run(command: Sequence[str], environ: Mapping[str, str] | None = None) -> No
     same on a terminal and in a log.
     """
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ) as child:
-        assert child.stdout is not None
-        for line in child.stdout:
-            if line.strip() and not line.startswith((" + ", " - ", " ~ ")):
-                _say(f"  {line.rstrip()}")
+        try:
+            for line in child.stdout or ():
+                if line.strip() and not line.startswith((" + ", " - ", " ~ ")):
+                    _say(f"  {line.rstrip()}")
+        except BaseException:  # interrupted: nothing may go on writing into the environment
+            child.terminate()
+            raise
     if child.returncode:
         raise SetupError(
             f"`{' '.join(command[:4])} ...` ended with status {child.returncode}, see above. Is the package "

@@ -45,7 +45,7 @@ def test_at_home_a_skip_is_listed_with_its_reason(tmp_path: Path) -> None:
     done = run(tmp_path, ci="", skip=True)
     assert done.returncode == 0, done.stdout
     assert "1 NOT TESTED" in done.stdout
-    assert "needs Debian's mosquitto: 1 tests" in done.stdout
+    assert "needs Debian's mosquitto (1)" in done.stdout
     assert "test_it.py::test_with_a_broker" in done.stdout
 
 
