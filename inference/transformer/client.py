@@ -21,7 +21,8 @@ from inference.protocol import (
     SPEC_HASH,
     Refusal,
 )
-from pvforecast.errors import InvalidInput, NoChampion, NotReady, SpecMismatch
+from inference.transformer.errors import Unavailable
+from pvforecast.errors import InvalidInput, NoChampion, SpecMismatch
 from pvforecast.features import Features
 
 log = logging.getLogger(__name__)
@@ -123,5 +124,5 @@ def _as_ours(error: grpc.aio.AioRpcError) -> Exception:
         return InvalidInput(refusal.message, hint="see docs/serving.md")
     log.warning("predictor: %s %s", error.code().name, error.details())
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return NotReady("the predictor did not answer in time", hint="try again")
-    return NotReady("the predictor is not ready", hint="try again")
+        return Unavailable("the predictor did not answer in time", hint="try again")
+    return Unavailable("the predictor is not ready", hint="try again")

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from inference.protocol import MODEL_NAME
-from pvforecast.errors import BundleError, DataError, InvalidInput, NotReady, PvForecastError, UnknownPark
+from pvforecast.errors import BundleError, DataError, InvalidInput, NoChampion, NotReady, PvForecastError, UnknownPark
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,10 @@ class TooLarge(InvalidInput):
     """More than one request may ask for -> 413."""
 
     code = "too_large"
+
+
+class Unavailable(NotReady):
+    """A part is not there -> 503, in words for callers. Any other NotReady may name an address: it is only logged."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,10 @@ def problem(error: Exception) -> Problem:
             return _of(404, error)
         case InvalidInput():
             return _of(400, error)
-        case NotReady():
+        case Unavailable() | NoChampion():
             return _of(503, error)
+        case NotReady():
+            return Problem(503, "a part that is needed does not answer", error.code, hint="try again")
         case DataError() | BundleError():
             return Problem(
                 503, "the park's data or the model cannot be read at the moment", error.code, hint="try again later"

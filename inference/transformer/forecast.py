@@ -74,15 +74,9 @@ class Question:
             )
 
 
-def answer(question: Question, inference: Inference, fractions: Features) -> dict[str, Any]:
-    """One prediction of the response.
-
-    Parameters
-    ----------
-    fractions : float32 [hours, levels], the rows of `inference` that belong to this question.
-    """
+def answer(question: Question, inference: Inference, power: Floats) -> dict[str, Any]:
+    """One prediction of the response. `power` is that of `power_kw`."""
     site = question.known.site
-    power = power_kw(question, fractions)
     chosen = question.instance.quantiles or inference.levels
     column = {level: power[:, at] for at, level in enumerate(inference.levels)}
     weather = question.known.weather
@@ -104,11 +98,17 @@ def answer(question: Question, inference: Inference, fractions: Features) -> dic
     }
 
 
-def log_entry(question: Question, inference: Inference, rows: Features, fractions: Features) -> dict[str, Any]:
-    """What the prediction log keeps of one prediction: enough to make it again, bit for bit."""
-    made = answer(question, inference, fractions)
+def log_entry(
+    question: Question, inference: Inference, rows: Features, fractions: Features, power: Floats, made: dict[str, Any]
+) -> dict[str, Any]:
+    """What the log keeps of one prediction `made`: enough to make it again, bit for bit.
+
+    Parameters
+    ----------
+    rows, fractions : float32 [hours, features] and [hours, levels] of this question, as asked and as answered.
+    """
     kept = ("park_id", "issued_at", "valid_at", "snapshot_id", "bundle_id", "model_version", "spec_hash", "degraded")
-    power, weather = power_kw(question, fractions), question.instance.weather
+    weather = question.instance.weather
     return {name: made[name] for name in kept} | {
         "power_kw": {str(level): power[:, at].tolist() for at, level in enumerate(inference.levels)},
         "row_digests": [digest(row) for row in rows],

@@ -19,11 +19,11 @@ from inference.transformer import forecast
 from inference.transformer.access import ParkAccess, refuse_unknown
 from inference.transformer.client import Inference, PredictorClient, SpecMoved
 from inference.transformer.clock import Clock
+from inference.transformer.errors import Unavailable
 from inference.transformer.forecast import Question
 from inference.transformer.request import Instance, parse
 from inference.transformer.snapshots import Snapshot, Snapshots, plausible, require
 from inference.transformer.specs import Header, Specs
-from pvforecast.errors import NotReady
 from pvforecast.features import Features
 
 FORECASTS = Counter("pvf_forecasts", "Forecasts served.")
@@ -112,7 +112,7 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
             for question in payload.questions:
                 question.check_quantiles(inference.levels)
             return Predicted(payload, rows, inference)
-        raise NotReady("the model is being replaced", hint="try again")
+        raise Unavailable("the model is being replaced", hint="try again")
 
     async def postprocess(self, result: Predicted, headers: object = None) -> dict[str, Any]:  # noqa: ARG002  # KServe passes them
         response, logged = await self._in_thread(_finish, result)
@@ -150,6 +150,7 @@ def _finish(result: Predicted) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     for question, rows in zip(result.prepared.questions, result.rows, strict=True):
         fractions = result.inference.fractions[begin : begin + len(rows)]
         begin += len(rows)
-        predictions.append(forecast.answer(question, result.inference, fractions))
-        logged.append(forecast.log_entry(question, result.inference, rows, fractions))
+        power = forecast.power_kw(question, fractions)
+        predictions.append(forecast.answer(question, result.inference, power))
+        logged.append(forecast.log_entry(question, result.inference, rows, fractions, power, predictions[-1]))
     return {"predictions": predictions}, logged

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from inference.transformer.errors import Unavailable
 from pvforecast import snapshot
 from pvforecast.errors import DataError, InvalidInput, NotReady
 from pvforecast.known import Known
@@ -142,7 +143,7 @@ class Snapshots:
             result: T = await asyncio.wait_for(asyncio.shield(future), self._deadline_s)
             return result
         except TimeoutError:
-            raise NotReady("the object store did not answer in time", hint="try again") from None
+            raise Unavailable("the object store did not answer in time", hint="try again") from None
 
 
 def plausible(park_id: str) -> bool:

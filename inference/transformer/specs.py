@@ -7,7 +7,8 @@ import logging
 from dataclasses import dataclass
 
 from inference.deployed import DeployedPointer, Deployment
-from pvforecast.errors import BundleError, NoChampion, NotReady, PvForecastError
+from inference.transformer.errors import Unavailable
+from pvforecast.errors import BundleError, NoChampion, PvForecastError
 from pvforecast.features import FeatureSpec
 from pvforecast.objects import ObjectStore
 
@@ -78,7 +79,7 @@ class Specs:
             for header in reversed(self._headers.values()):
                 if header.spec.hash == spec_hash:
                     return header
-        raise NotReady("the model is being replaced", hint="try again")
+        raise Unavailable("the model is being replaced", hint="try again")
 
     async def refresh(self) -> None:
         """Look at the pointer now. Callers at the same time share one look."""
@@ -87,7 +88,7 @@ class Specs:
         try:
             await asyncio.wait_for(asyncio.shield(self._refreshing), self._deadline_s)
         except TimeoutError:
-            raise NotReady("the object store did not answer in time", hint="try again") from None
+            raise Unavailable("the object store did not answer in time", hint="try again") from None
 
     def _look(self) -> None:
         deployment = self._pointer.check()

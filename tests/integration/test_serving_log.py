@@ -1,0 +1,258 @@
+"""Each prediction is logged once, whatever the sink does, and can be made again bit for bit."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import dataclasses
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import psycopg
+import pytest
+
+from inference.prediction_log import store as log_store
+from inference.prediction_log.events import REQUEST, RESPONSE
+from inference.prediction_log.replay import replay
+from pvforecast.known import HOUR
+from pvforecast.settings import Settings
+from tests.bundles import NOW, record, site, tiny_bundle
+from tests.serving import HangingServer, Serving, Wire, eventually, free_ports, serving, text
+
+pytestmark = pytest.mark.stack
+
+OK = {"park_id": "sim-a"}
+HEADERS = {
+    "content-type": "application/json",
+    "ce-specversion": "1.0",
+    "ce-id": "event-1",
+    "ce-type": RESPONSE,
+    "ce-source": "test",
+    "ce-inferenceservicename": "pv-forecast",
+    "ce-namespace": "local",
+    "ce-component": "transformer",
+    "ce-endpoint": "default",
+}
+
+
+@pytest.fixture(scope="module")
+def stack(infra: Settings) -> Iterator[Serving]:
+    with serving(infra, "predictor", "transformer", "sink") as made:
+        made.deploy(tiny_bundle(record(site("sim-a"))), "1")
+        eventually(lambda: made.ask(OK).status_code == 200)
+        yield made
+
+
+def logged(stack: Serving, **headers: str) -> tuple[log_store.Row, log_store.Row]:
+    """The pair of a request that was just made with this request id."""
+    request_id = headers["request_id"]
+    eventually(lambda: len(log_store.find(stack.dsn, request_id=request_id)) == 2)
+    request, response = log_store.find(stack.dsn, request_id=request_id)
+    return request, response
+
+
+def post(stack: Serving, body: object = None, **headers: str | None) -> httpx.Response:
+    merged = {name: value for name, value in {**HEADERS, **headers}.items() if value is not None}
+    content = body if isinstance(body, bytes) else json.dumps(body or {"predictions": [{"park_id": "p"}]}).encode()
+    return httpx.post(stack.sink_url, content=content, headers=merged, timeout=15)
+
+
+def test_a_prediction_is_logged_as_a_pair_of_events(stack: Serving) -> None:
+    answer = stack.ask(
+        OK, {"park_id": "sim-b", "horizon_hours": 3}, **{"x-request-id": "pair", "x-client-id": "me"}
+    ).json()
+    request, response = logged(stack, request_id="pair")
+    assert (request.id, request.type, response.type) == (response.id, REQUEST, RESPONSE)
+    assert request.data["instances"][1] == {"park_id": "sim-b", "horizon_hours": 3}
+    assert request.park_ids == response.park_ids == ["sim-a", "sim-b"]
+    assert (response.inferenceservice, response.namespace, response.component) == (
+        "pv-forecast",
+        "local",
+        "transformer",
+    )
+    assert response.data["client_id"] == "me"
+    for told, kept in zip(answer["predictions"], response.data["predictions"], strict=True):
+        shared = ("park_id", "issued_at", "valid_at", "snapshot_id", "bundle_id", "spec_hash", "power_kw", "degraded")
+        assert {name: told[name] for name in shared} == {name: kept[name] for name in shared}
+        assert len(kept["row_digests"]) == len(kept["valid_at"])
+        fractions = np.frombuffer(base64.b64decode(kept["quantiles_fraction"]), "<f4")
+        assert fractions.size == len(kept["valid_at"]) * len(kept["quantile_levels"])
+    assert log_store.recent(stack.dsn, "sim-b", 1)[0].id == response.id
+    assert log_store.find(stack.dsn, event_id=response.id) == [request, response]
+
+
+def test_a_wrong_question_is_not_logged(stack: Serving) -> None:
+    stack.ask({"park_id": "nowhere"}, **{"x-request-id": "wrong"})
+    stack.ask(OK, **{"x-request-id": "right-after"})
+    logged(stack, request_id="right-after")
+    assert log_store.find(stack.dsn, request_id="wrong") == []
+
+
+WEATHER = {
+    "valid_at": [text(NOW + lead * HOUR) for lead in range(24)],
+    "ghi": [37.7 * lead for lead in range(24)],
+    "temp_air": [11.1, None] * 12,
+}
+
+
+@pytest.mark.parametrize(
+    "instance",
+    [
+        {},
+        {"horizon_hours": 168},
+        {"horizon_hours": 1, "quantiles": [0.5]},
+        {"issued_at": text(NOW - 20 * HOUR - np.timedelta64(1234, "s"))},
+        {"horizon_hours": 24, "weather": WEATHER},
+    ],
+    ids=["default", "longest", "one hour", "the past", "own weather"],
+)
+def test_a_served_forecast_is_made_again_bit_for_bit(
+    stack: Serving, instance: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    request_id = request.node.name.replace(" ", "-")
+    predictions = stack.ask(OK | instance, {"park_id": "sim-b"}, **{"x-request-id": request_id}).json()["predictions"]
+    _, row = logged(stack, request_id=request_id)
+    result = replay(stack.store, row)
+    assert result.first_difference is None
+    assert result.bit_equal_rows == result.rows == sum(len(one["valid_at"]) for one in predictions)
+
+
+def test_replay_sees_a_single_changed_bit(stack: Serving) -> None:
+    stack.ask(OK, **{"x-request-id": "tampered"})
+    _, row = logged(stack, request_id="tampered")
+    for change in ("quantiles", "features", "snapshot"):
+        data = copy.deepcopy(row.data)
+        prediction = data["predictions"][0]
+        if change == "quantiles":
+            served = bytearray(base64.b64decode(prediction["quantiles_fraction"]))
+            served[4 * 3 * 10] ^= 1
+            prediction["quantiles_fraction"] = base64.b64encode(served).decode()
+        elif change == "features":
+            prediction["row_digests"][10] = "0" * 16
+        else:
+            earlier = stack.ask({**OK, "issued_at": text(NOW - 3 * HOUR)}).json()["predictions"][0]
+            prediction["snapshot_id"] = earlier["snapshot_id"]
+        result = replay(stack.store, dataclasses.replace(row, data=data))
+        if change == "snapshot":
+            assert result.bit_equal_rows < result.rows == 48
+        else:
+            assert (result.rows, result.bit_equal_rows) == (48, 47)
+            assert f"sim-a {prediction['valid_at'][10]}: {change}" in str(result.first_difference)
+
+
+def test_the_sink_answers_when_the_event_is_stored_and_stores_it_once(stack: Serving) -> None:
+    for _ in range(3):
+        assert post(stack, **{"ce-id": "once"}).status_code == 202
+        assert len(log_store.find(stack.dsn, event_id="once")) == 1
+    assert post(stack, {"instances": [{"park_id": "p"}]}, **{"ce-id": "once", "ce-type": REQUEST}).status_code == 202
+    assert {row.type for row in log_store.find(stack.dsn, event_id="once")} == {REQUEST, RESPONSE}
+
+
+@pytest.mark.parametrize("header", sorted(set(HEADERS)))
+def test_a_missing_header_is_named(stack: Serving, header: str) -> None:
+    response = post(stack, **{header: None})
+    assert (response.status_code, response.json()["field"]) == (400, header)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "field"),
+    [
+        (b"{", {}, "body"),
+        (b"\xff", {}, "body"),
+        ([1], {}, "body"),
+        ({"predictions": 3}, {}, "body"),
+        ({"predictions": ["x"]}, {}, "body"),
+        ({"instances": []}, {}, "body"),
+        ({"predictions": [{"park_id": "nul \0 in it"}]}, {}, "body"),
+        (b'{"predictions": [{"x": NaN}]}', {}, "body"),
+        (None, {"ce-time": "yesterday"}, "ce-time"),
+        (None, {"ce-time": "2013-06-01T00:00:00"}, "ce-time"),
+        (None, {"ce-specversion": "0.3"}, "ce-specversion"),
+        (None, {"ce-type": "other"}, "ce-type"),
+        (None, {"ce-id": "x" * 300}, "ce-id"),
+    ],
+)
+def test_a_malformed_event_is_refused(stack: Serving, body: object, headers: dict[str, str], field: str) -> None:
+    response = post(stack, body, **headers)
+    assert (response.status_code, response.json()["field"]) == (400, field)
+    assert post(stack, **{"ce-id": "after"}).status_code == 202
+
+
+def test_two_sinks_make_the_table_at_once(infra: Settings) -> None:
+    with serving(infra) as made:
+        ports = free_ports(3)
+        for port in ports:
+            made.add(
+                f"sink-{port}", "inference.prediction_log", ["--port", str(port)], f"http://127.0.0.1:{port}/healthz"
+            ).start()
+        for port in ports:
+            made.services[f"sink-{port}"].wait()
+            assert httpx.post(f"http://127.0.0.1:{port}", json={"predictions": []}, headers=HEADERS).status_code == 202
+        assert log_store.count(made.dsn) == 1
+
+
+def test_without_postgres_the_sink_lives_and_asks_to_come_back(infra: Settings) -> None:
+    url = httpx.URL(infra.postgres_dsn.get_secret_value().replace("postgresql", "http"))
+    wire = Wire((url.host, url.port or 5432))
+    with serving(infra) as made:
+        sink = made.services["sink"]
+        sink.env = sink.env | {"PVF_POSTGRES_DSN": made.dsn.replace(f":{url.port}/", f":{wire.port}/")}
+        wire.cut()
+        sink.start()
+        sink.wait()
+        refused = post(made)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        wire.mend()
+        assert post(made).status_code == 202
+        wire.cut()
+        assert post(made, **{"ce-id": "event-2"}).status_code == 503
+        wire.mend()
+        assert post(made, **{"ce-id": "event-2"}).status_code == 202
+        assert log_store.count(made.dsn) == 2
+        assert sink.stop() == 0
+
+
+def test_nothing_the_sink_does_reaches_a_prediction(stack: Serving) -> None:
+    """Sink stopped, hanging, back; the transformer restarted in between. Each prediction is stored exactly once."""
+    sink, transformer = stack.services["sink"], stack.services["transformer"]
+    assert sink.stop() == 0
+    before = log_store.count(stack.dsn)
+
+    def ask(kind: str) -> list[float]:
+        seconds = []
+        for at in range(15):
+            begin = time.monotonic()
+            assert stack.ask(OK, **{"x-request-id": f"{kind}-{at}"}).status_code == 200
+            seconds.append(time.monotonic() - begin)
+        return seconds
+
+    slowest = {"dead": max(ask("dead"))}
+    eventually(lambda: any(stack.spool.iterdir()))
+    hanging = HangingServer(stack.ports["sink"])
+    eventually(lambda: hanging.connections > 0)
+    slowest["hanging"] = max(ask("hanging"))
+    assert max(slowest.values()) < 1.0, slowest  # the sink's deadline is 2 s: nothing waited for it
+    assert transformer.stop() == 0
+    hanging.close()
+    assert log_store.count(stack.dsn) == before
+    assert sum(path.stat().st_size for path in stack.spool.iterdir()) > 10_000
+
+    transformer.start()
+    transformer.wait()
+    ask("restarted")
+    sink.start()
+    eventually(lambda: log_store.count(stack.dsn) == before + 90, 60)
+    eventually(lambda: not any(stack.spool.iterdir()))
+    with psycopg.connect(stack.dsn) as connection:
+        rows = connection.execute(
+            "SELECT request_id FROM prediction_log WHERE request_id ~ '^(dead|hang|rest)'"
+        ).fetchall()
+    assert Counter(Counter(row[0] for row in rows).values()) == {2: 45}
+    metrics = httpx.get(f"{stack.url}/metrics").text
+    assert 'pvf_prediction_log_events_total{outcome="dropped"} 0.0' in metrics
+    assert "pvf_prediction_log_spool_bytes 0.0" in metrics
