@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from pvf.stack.ports import Ports
 from pvforecast.errors import StackError
 from pvforecast.settings import Settings
 
-# in the order they are started and shown
+# In the order they are shown. A part is named here when the other can't start without it: the transformer copes
+# with an absent predictor (503) and an absent prediction log (a spool), so they start side by side.
 _NEEDS: dict[str, tuple[str, ...]] = {
     "seaweedfs": (),
     "postgres": (),
@@ -102,10 +103,10 @@ class Plan:
             "prediction-log": lambda: services.prediction_log(self.home, port("prediction-log"), settings),
             "trigger": lambda: services.trigger(self.home, port("trigger"), settings),
             "gateway": lambda: gateway.part(
-                self.home, port("gateway"), port("gateway-admin"), settings.transformer_url, gateway.Limits()
+                self.home, port("gateway"), port("gateway-admin"), settings.transformer_url, gateway.limits()
             ),
         }
-        return [makers[name]() for name in self.names]
+        return [replace(makers[name](), needs=_NEEDS[name]) for name in self.names]
 
     def _url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports.get(name)}"

@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pvf.stack import api_keys, gateway_config
 from pvf.stack.part import Part, answers, bare_env
 from pvf.stack.processes import write_atomically
-from pvforecast.errors import StackError
+from pvforecast.errors import InvalidInput, StackError
 
 NAME = "gateway"
 
@@ -29,7 +29,19 @@ class Limits(BaseSettings):
     timeout_s: float = Field(default=30.0, gt=0)  # for the forecast service's whole answer
 
 
-def part(home: Path, port: int, admin_port: int, upstream_url: str, limits: Limits) -> Part:
+def limits() -> Limits:
+    """The limits of this environment; raises InvalidInput naming the variable that is wrong."""
+    try:
+        return Limits()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"PVF_GATEWAY_{str(first['loc'][0]).upper()}"
+        raise InvalidInput(
+            f"{first['input']!r}: {first['msg']}", field=name, hint="unset it for the default"
+        ) from error
+
+
+def part(home: Path, port: int, admin_port: int, upstream_url: str, allowed: Limits) -> Part:
     """`upstream_url` is the transformer's; statistics are on the admin port, on 127.0.0.1 only."""
     upstream = urlsplit(upstream_url)
     if upstream.hostname is None or upstream.port is None:
@@ -44,14 +56,14 @@ def part(home: Path, port: int, admin_port: int, upstream_url: str, limits: Limi
         listener = gateway_config.listener(
             port,
             str(files / "routes.json"),
-            max_body_bytes=limits.max_body_bytes,
-            requests_per_second=limits.requests_per_second,
-            burst=limits.burst,
+            max_body_bytes=allowed.max_body_bytes,
+            requests_per_second=allowed.requests_per_second,
+            burst=allowed.burst,
         )
         bootstrap = gateway_config.bootstrap(admin_port, target, str(files / "listener.json"))
         write_atomically(files / "listener.json", json.dumps(listener, indent=1))
         write_atomically(files / "bootstrap.json", json.dumps(bootstrap, indent=1))
-        apply_keys(home, limits)
+        apply_keys(home, allowed)
 
     admin_ready = answers(f"http://127.0.0.1:{admin_port}/ready")
     listening = answers(f"http://127.0.0.1:{port}/healthz")
@@ -78,13 +90,13 @@ def keys_file(home: Path) -> Path:
     return home / "secrets" / "api-keys.json"
 
 
-def apply_keys(home: Path, limits: Limits | None = None) -> None:
+def apply_keys(home: Path, allowed: Limits | None = None) -> None:
     """Make the running gateway take up secrets/api-keys.json: within a second, without dropping a connection.
 
     Raises InvalidInput when that file is wrong; the keys that were in force stay in force.
     """
     keys = api_keys.load(keys_file(home))
-    timeout_s = (limits or Limits()).timeout_s
+    timeout_s = (allowed or limits()).timeout_s
     write_atomically(_folder(home) / "routes.json", json.dumps(gateway_config.routes(keys, timeout_s=timeout_s)))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -69,6 +70,7 @@ class Stack:
         self._demanded = dict(ports or {})
         self._overrides = dict(overrides or {})
         self._run_dir = self._home / "run"
+        self.socket_dir = _socket_dir(self._run_dir)
         self._lock = Lock(self._run_dir / "stack.lock")
         self._supervisor: Supervisor | None = None
         self._guardian: subprocess.Popen[bytes] | None = None
@@ -79,17 +81,8 @@ class Stack:
         self.urls: dict[str, str] = {}
 
     def __enter__(self) -> Self:
-        try:
-            for folder in (self._home, self._run_dir, self._home / "log"):
-                folder.mkdir(parents=True, exist_ok=True)
-            self._run_dir.chmod(0o700)
-            self._lock.acquire(self._on_event)
-        except PermissionError as error:
-            raise StackError(
-                f"user id {os.geteuid()} may not write {error.filename}",
-                field="PVF_HOME",
-                hint="it belongs to another user: become that one, or set PVF_HOME to another directory",
-            ) from error
+        self._make_folders()
+        self._lock.acquire(self._on_event)
         try:
             self._take_signals()
             self._start()
@@ -113,6 +106,11 @@ class Stack:
         if self._supervisor is not None:
             self._supervisor.check()
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process of each part, the first of its session; empty when nothing runs."""
+        return {} if self._supervisor is None else self._supervisor.pids
+
     def wait(self) -> None:
         """Block until Ctrl-C or SIGTERM, then return. Raises StackError when a part ends."""
         try:
@@ -131,6 +129,7 @@ class Stack:
                 signal.signal(number, self._count)
             self._supervisor.stop(hurry=lambda: self._interrupts > before)
             self._supervisor = None
+            shutil.rmtree(self.socket_dir, ignore_errors=True)
         (self._run_dir / "stack.json").unlink(missing_ok=True)
         if self._guardian is not None:
             assert self._guardian.stdin is not None
@@ -142,13 +141,28 @@ class Stack:
             signal.signal(number, handler)
         self._handlers = {}
 
+    def _make_folders(self) -> None:
+        foreign = self._run_dir.exists() and self._run_dir.stat().st_uid != os.geteuid()
+        try:
+            if foreign:  # root could, and would leave files there that the owner can't read
+                raise PermissionError
+            for folder in (self._home, self._run_dir, self._home / "log"):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._run_dir.chmod(0o700)
+        except PermissionError as error:
+            raise StackError(
+                f"{self._home} is not for user id {os.geteuid()} to write: it, or a folder above, is another user's",
+                field="PVF_HOME",
+                hint="become that user, or set PVF_HOME to another directory",
+            ) from error
+
     def _start(self) -> None:
         (self._run_dir / "stack.json").unlink(missing_ok=True)  # of a run that ended abruptly
         for left in Record(self._run_dir / "parts.json").sweep():
             self._on_event(f"ended {left.name} (pid {left.pid}), left over from a run that ended abruptly")
         keys = keyring.load(self._home / "secrets")
         ports = Ports(self._run_dir / "ports.json", self._demanded, self._on_event)
-        plan = catalogue.Plan(self._home, _socket_dir(self._run_dir), ports, keys, self._names)
+        plan = catalogue.Plan(self._home, self.socket_dir, ports, keys, self._names)
         self.settings = plan.settings(clock=self._clock, **self._overrides)
         parts = plan.parts(self.settings)
         ports.save()
@@ -184,13 +198,12 @@ class Stack:
 
     def _write_down(self) -> None:
         assert self._supervisor is not None
-        pids = self._supervisor.pids
         content = {
             "pid": os.getpid(),
             "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "settings": _plain(self.settings),
             "parts": {
-                name: {"url": url, "log": str(self._supervisor.log(name)), "pid": pids[name]}
+                name: {"url": url, "log": str(self._supervisor.log(name)), "pid": self.pids[name]}
                 for name, url in self.urls.items()
             },
         }

@@ -39,7 +39,6 @@ def part(home: Path, port: int, database: str, settings: Settings) -> Part:
             AWS_DEFAULT_REGION=settings.s3_region,
             AWS_EC2_METADATA_DISABLED="true",
         ),
-        needs=("seaweedfs", "postgres"),
         cwd=home,
         start_deadline_s=120.0,
         stop_deadline_s=10.0,

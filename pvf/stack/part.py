@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]  # where `pvf`, `inference` and the rest are imported from
 
+THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 
 class UnhealthyError(Exception):
     """The part does not answer as it should (yet)."""
@@ -64,7 +66,7 @@ def python_env(**more: str) -> dict[str, str]:
     """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "PVF_", "MLFLOW_"))}
     paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    threads = dict.fromkeys(THREAD_LIMITS, "1")
     no_proxy = ",".join(filter(None, [kept.get("NO_PROXY") or kept.get("no_proxy"), "127.0.0.1,localhost"]))
     fixed = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
     return {**kept, **threads, **fixed, "NO_PROXY": no_proxy, "no_proxy": no_proxy, **more}

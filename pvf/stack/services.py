@@ -3,68 +3,49 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from pvf.stack.part import Part, answers, python_env, python_module
+from pvf.stack.part import THREAD_LIMITS, Part, answers, python_env, python_module
 from pvforecast.settings import Settings, to_env
 
-START_DEADLINE_S = 90.0  # imports take seconds each, and on two cores all parts start at once
+_START_DEADLINE_S = 90.0  # imports take seconds each, and on two cores all parts start at once
 
 
 def predictor(home: Path, port: int, grpc_port: int, settings: Settings) -> Part:
-    return Part(
-        "predictor",
-        python_module("inference.predictor", "--http-port", str(port), "--grpc-port", str(grpc_port)),
-        answers(f"http://127.0.0.1:{port}/v2/health/live"),
-        url=f"http://127.0.0.1:{port}",
-        env=python_env(**to_env(settings)),
-        needs=("seaweedfs",),
-        cwd=home,
-        start_deadline_s=START_DEADLINE_S,
-    )
+    """Healthy without a model: it waits for the first promotion."""
+    arguments = ("--http-port", str(port), "--grpc-port", str(grpc_port))
+    return _service("predictor", "inference.predictor", arguments, home, port, "/v2/health/live", settings)
 
 
 def transformer(home: Path, port: int, settings: Settings) -> Part:
-    return Part(
-        "transformer",
-        python_module("inference.transformer", "--http-port", str(port)),
-        answers(f"http://127.0.0.1:{port}/"),
-        url=f"http://127.0.0.1:{port}",
-        env=python_env(**to_env(settings)),
-        needs=("seaweedfs",),  # of the rest it copes with absence: predictor down is a 503, log sink down a spool
-        cwd=home,
-        start_deadline_s=START_DEADLINE_S,
-    )
+    return _service("transformer", "inference.transformer", ("--http-port", str(port)), home, port, "/", settings)
 
 
 def prediction_log(home: Path, port: int, settings: Settings) -> Part:
-    return Part(
-        "prediction-log",
-        python_module("inference.prediction_log", "--port", str(port)),
-        answers(f"http://127.0.0.1:{port}/healthz"),
-        url=f"http://127.0.0.1:{port}",
-        env=python_env(**to_env(settings)),
-        needs=("postgres",),
-        cwd=home,
-        start_deadline_s=START_DEADLINE_S,
-    )
+    arguments = ("--port", str(port))
+    return _service("prediction-log", "inference.prediction_log", arguments, home, port, "/healthz", settings)
 
 
 def trigger(home: Path, port: int, settings: Settings) -> Part:
-    """Its child is a whole training run, which may use every core and needs the stack's S3, Postgres and MLflow."""
-    env = python_env(**to_env(settings))
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        env.pop(name)
-        if name in os.environ:
-            env[name] = os.environ[name]
-    command = os.environ.get("PVF_TRAINING_COMMAND")
+    """Its child is a whole training run, which may use every core: the limit on threads is lifted."""
+    part = _service("trigger", "inference.retrain", ("--port", str(port)), home, port, "/healthz", settings)
+    kept = ("PVF_TRAINING_COMMAND", *THREAD_LIMITS)
+    asked = {name: os.environ[name] for name in kept if name in os.environ}
+    env = {name: value for name, value in part.env.items() if name not in THREAD_LIMITS}
+    return replace(part, env={**env, **asked})
+
+
+def _service(
+    name: str, module: str, arguments: tuple[str, ...], home: Path, port: int, health_path: str, settings: Settings
+) -> Part:
+    url = f"http://127.0.0.1:{port}"
     return Part(
-        "trigger",
-        python_module("inference.retrain", "--port", str(port)),
-        answers(f"http://127.0.0.1:{port}/healthz"),
-        url=f"http://127.0.0.1:{port}",
-        env=env if command is None else {**env, "PVF_TRAINING_COMMAND": command},
-        needs=("postgres",),
+        name,
+        python_module(module, *arguments),
+        answers(url + health_path),
+        url=url,
+        env=python_env(**to_env(settings)),
         cwd=home,
-        start_deadline_s=START_DEADLINE_S,
+        start_deadline_s=_START_DEADLINE_S,
     )

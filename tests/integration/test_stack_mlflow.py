@@ -15,6 +15,7 @@ from tests.stack_fixtures import object_store
 pytestmark = pytest.mark.stack
 
 
+@pytest.mark.slow
 def test_a_run_an_artifact_and_an_alias_survive_a_restart(stack_home: Path) -> None:
     with Stack(stack_home, ["mlflow"]) as stack:
         api = stack.settings.mlflow_uri + "/api/2.0/mlflow"
@@ -42,6 +43,20 @@ def test_a_run_an_artifact_and_an_alias_survive_a_restart(stack_home: Path) -> N
         champion = json.loads(_send("GET", f"{api}/registered-models/alias?name=pv-forecast&alias=champion"))
         assert champion["model_version"]["version"] == "1"
         assert _send("GET", artifact) == b"kept in S3"
+
+
+def test_a_run_comes_back_and_its_artifact_lies_in_s3(stack_home: Path) -> None:
+    with Stack(stack_home, ["mlflow"]) as stack:
+        api = stack.settings.mlflow_uri + "/api/2.0/mlflow"
+        run = _call(f"{api}/runs/create", experiment_id="0")["run"]["info"]["run_id"]
+        _call(f"{api}/runs/log-parameter", run_id=run, key="depth", value="6")
+        artifact = f"{stack.settings.mlflow_uri}/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/a.txt"
+        _send("PUT", artifact, b"kept in S3")
+        store = object_store(stack.settings)
+        (key,) = (key for key in store.keys("mlflow/") if key.endswith("/a.txt"))
+        assert store.get(key) == b"kept in S3"
+        found = json.loads(_send("GET", f"{api}/runs/get?run_id={run}"))
+        assert found["run"]["data"]["params"] == [{"key": "depth", "value": "6"}]
 
 
 def _call(url: str, **body: str) -> Any:
