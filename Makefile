@@ -7,6 +7,7 @@ export PYTHON
 PY := .venv/bin/python
 DRIFT_PY := .venv-drift/bin/python
 PYTEST := $(PY) -m pytest -p tests.skips
+DRIFT_PYTEST := $(DRIFT_PY) -m pytest -p tests.skips
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,10 +23,11 @@ setup:  ## the environments .venv and .venv-drift from requirements/*.txt (quick
 
 test: setup-test debian  ## linters, types and all tests but the slow ones; TESTS=path for some of them
 	@$(MAKE) check
-	$(PYTEST) -m "not slow" $(or $(TESTS),)
+	$(PYTEST) -m "not slow" $(TESTS)
+	$(if $(TESTS),,$(DRIFT_PYTEST) inference/drift/tests)
 
 test-slow: setup-test debian  ## kill rounds, soak and drills
-	$(PYTEST) -m slow $(or $(TESTS),)
+	$(PYTEST) -m slow $(TESTS)
 
 lint: setup-test check  ## ruff and mypy --strict, nothing else
 
