@@ -144,7 +144,6 @@ def test_commands_name_modules_of_this_tree(workloads: dict[str, Manifest]) -> N
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), f"{name}: {module}"
 
 
-@pytest.mark.xfail(strict=True, reason="inference.drift check has no default for --as-of yet")
 def test_the_drift_job_accepts_its_arguments(workloads: dict[str, Manifest], tmp_path: Path) -> None:
     """It gets as far as the lake, which is empty here (1); a wrong call would end with 2."""
     (container,) = _containers(workloads["CronJob/drift-check"])
