@@ -21,6 +21,7 @@ from prometheus_client import Counter, Gauge
 from inference.prediction_log.events import Event, Pair, encode
 from inference.prediction_log.spool import Spool
 from inference.protocol import MODEL_NAME
+from pvforecast.errors import StackError
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Emitter:
         self._url = url
         self._namespace = namespace
         self._queue: queue.Queue[Pair] = queue.Queue(queue_pairs)
-        self._spool = Spool(folder, spool_bytes)
+        self._spool = _spool(folder, spool_bytes)
         self._http = httpx.Client(timeout=timeout_s, trust_env=False)
         self._senders = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="prediction-log-send")
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
@@ -176,3 +177,14 @@ class Emitter:
             return _Outcome.DELIVERED
         log.warning("the prediction log's sink answered %d", status)
         return _Outcome.REFUSED if status in _REFUSED else _Outcome.FAILED
+
+
+def _spool(folder: Path, max_bytes: int) -> Spool:
+    try:
+        return Spool(folder, max_bytes)
+    except OSError as error:
+        raise StackError(
+            f"the prediction log's spool cannot be made: {error}",
+            field="PVF_HOME",
+            hint="name a folder that is writable",
+        ) from error

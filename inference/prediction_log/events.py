@@ -10,10 +10,9 @@ from typing import Any
 
 import orjson
 
+from inference.prediction_log.record import REQUEST, RESPONSE, Received
 from pvforecast.errors import InvalidInput
 
-REQUEST = "org.kubeflow.serving.inference.request"
-RESPONSE = "org.kubeflow.serving.inference.response"
 SOURCE = "/pvforecast/transformer"
 
 _REQUIRED = (
@@ -41,22 +40,6 @@ class Event:
 
     headers: dict[str, str]
     body: bytes
-
-
-@dataclass(frozen=True)
-class Received:
-    """A checked event. `data` is the JSON text as it came."""
-
-    id: str
-    type: str
-    time: datetime
-    park_ids: list[str]
-    inferenceservice: str
-    namespace: str
-    component: str
-    endpoint: str
-    request_id: str | None
-    data: str
 
 
 def encode(pair: Pair, *, inferenceservice: str, namespace: str) -> list[Event]:

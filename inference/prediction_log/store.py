@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import class_row
 
-from inference.prediction_log.events import RESPONSE, Received
+from inference.prediction_log.record import RESPONSE, Received, Row
 
 _LOCK = 7_486_001  # of the advisory lock under which the table is made
 
@@ -43,23 +41,6 @@ _SELECT: LiteralString = """
 SELECT id, type, time, park_ids, inferenceservice, namespace, component, endpoint, request_id, data, received_at
 FROM prediction_log
 """
-
-
-@dataclass(frozen=True)
-class Row:
-    """One stored event. `data["predictions"]` of a response is what `forecast.log_entry` wrote."""
-
-    id: str
-    type: str
-    time: datetime
-    park_ids: list[str]
-    inferenceservice: str
-    namespace: str
-    component: str
-    endpoint: str
-    request_id: str | None
-    data: dict[str, Any]
-    received_at: datetime
 
 
 async def ensure(connection: psycopg.AsyncConnection[Any]) -> None:

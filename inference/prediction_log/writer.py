@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from inference.prediction_log import store
-from inference.prediction_log.events import Received
+from inference.prediction_log.record import Received
 from pvforecast.errors import InvalidInput, NotReady
 
 log = logging.getLogger(__name__)

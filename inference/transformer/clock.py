@@ -22,7 +22,9 @@ class Clock:
         self._kind = kind
 
     def now(self, newest: Snapshot) -> np.datetime64:
-        return newest.known.as_of if self._kind == "snapshot" else to_utc64(datetime.now(UTC))
+        """Never before the newest snapshot: the machine that took it may be seconds ahead."""
+        taken = newest.known.as_of
+        return taken if self._kind == "snapshot" else max(taken, to_utc64(datetime.now(UTC)))
 
     def issue_time(self, wanted: datetime | None, newest: Snapshot, field: str) -> np.datetime64:
         """`wanted`, or now. Raises InvalidInput when it lies in the future."""

@@ -173,9 +173,8 @@ def _explain(error: ValidationError) -> InvalidInput:
     wrong: dict[str, str] = {}
     hints: dict[str, None] = {}
     for item in error.errors(include_url=False, include_context=False, include_input=False)[:_REPORTED_ERRORS]:
-        parts = [part for part in item["loc"] if not (isinstance(part, str) and part not in _HINTS and _is_tag(part))]
-        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
-        named = [part for part in parts if isinstance(part, str)]
+        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
+        named = [part for part in item["loc"] if isinstance(part, str)]
         wrong.setdefault(where, item["msg"].removeprefix("Value error, "))
         known = next((part for part in reversed(named) if part in _HINTS), "instances")
         hint = f"{known}: {_HINTS[known]}"
@@ -189,8 +188,3 @@ def _explain(error: ValidationError) -> InvalidInput:
 def _known_beside(named: list[str]) -> list[str]:
     owner: type[BaseModel] = Weather if "weather" in named[:-1] else Instance if "instances" in named[:-1] else _Body
     return list(owner.model_fields)
-
-
-def _is_tag(part: str) -> bool:
-    """Whether pydantic put it into the location to say which member of a union it tried."""
-    return part.endswith("]") or part in ("Weather", "int", "float", "none", "datetime")

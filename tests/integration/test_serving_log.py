@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from inference.prediction_log import store as log_store
-from inference.prediction_log.events import REQUEST, RESPONSE
+from inference.prediction_log.record import REQUEST, RESPONSE
 from inference.prediction_log.replay import replay
 from pvforecast.known import HOUR
 from pvforecast.settings import Settings
