@@ -95,7 +95,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         command.add_argument("--lake-uri", default=uri, required=uri is None, help="s3://... or a folder; PVF_LAKE_URI")
         command.add_argument("--json", action="store_true", help="one JSON object a line")
     check, reference = commands.choices["check"], commands.choices["reference"]
-    check.add_argument("--as-of", type=_instant, required=True, metavar="ISO", help="the check's clock")
+    now = np.datetime64(datetime.now(UTC).replace(tzinfo=None), "s")
+    check.add_argument("--as-of", type=_instant, default=now, metavar="ISO", help="the check's clock; default: now")
     check.add_argument("--until", type=_instant, metavar="ISO", help="replay the daily checks from --as-of to here")
     check.add_argument("--keep-going", action="store_true", help="a replay goes on after an event")
     check.add_argument("--sink", default=environment.get("K_SINK"), metavar="URL", help="where events go; K_SINK")

@@ -82,7 +82,8 @@ def by_psi(reference: Reference, days: np.ndarray[Any, np.dtype[np.datetime64]],
         season = season[~np.isnan(season)]
         if len(recent) < distances.WINDOW or len(season) < PSI_WINDOW:
             continue
-        index, bias = distances.psi(recent, season)
+        index = distances.psi(recent, season)
+        bias = distances.psi_bias(len(recent), len(season))
         carries = min(len(recent), len(season)) >= PSI_CARRIES
         result.append(
             Psi(name, round(index, 4), round(bias, 4), len(recent), len(season), carries, index - bias > PSI_LIMIT)
@@ -102,7 +103,7 @@ def _alibi(pool: Floats, recent: Floats) -> dict[str, tuple[float, float]]:
     result = {}
     for test, detector in (("ks", KSDrift), ("cvm", CVMDrift)):
         verdict = detector(pool.reshape(-1, 1), p_val=0.05).predict(recent.reshape(-1, 1))["data"]
-        result[test] = (float(verdict["distance"][0]), float(verdict["p_val"][0]))
+        result[test] = (round(float(verdict["distance"][0]), 6), round(float(verdict["p_val"][0]), 6))
     return result
 
 

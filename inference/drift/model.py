@@ -5,6 +5,8 @@ It sees weather and sun, never metered power: a model with lags would follow a s
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
@@ -38,12 +40,10 @@ def train(park: ParkDays) -> bytes:
 
 def predict(booster_ubj: bytes, park: ParkDays) -> Floats:
     """Expected power, fraction of capacity, shape [n, 24]; zero at night, NaN where there is no weather."""
-    booster = xgb.Booster({"nthread": 1})
-    booster.load_model(bytearray(booster_ubj))
     expected = _night(park)
     rows = _daylight(park) & ~np.isnan(park.feature("ghi"))
     if rows.any():
-        expected[rows] = np.clip(booster.inplace_predict(park.features[rows]), 0.0, 1.2)
+        expected[rows] = np.clip(_booster(booster_ubj).inplace_predict(park.features[rows]), 0.0, 1.2)
     return expected
 
 
@@ -59,6 +59,13 @@ def predict_out_of_fold(park: ParkDays) -> Floats:
 def physical(park: ParkDays) -> Floats:
     """The PVWatts estimate instead of a trained model, for a park too young for one. Shape [n, 24]."""
     return np.where(_daylight(park), park.feature("physical_power"), _night(park))
+
+
+@lru_cache(maxsize=8)
+def _booster(booster_ubj: bytes) -> xgb.Booster:
+    booster = xgb.Booster({"nthread": 1})
+    booster.load_model(bytearray(booster_ubj))
+    return booster
 
 
 def _daylight(park: ParkDays) -> npt.NDArray[np.bool_]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from inference.drift import calibrate, cusum, distances, model, rules
 from inference.drift.days import DayCutter, Days, ParkDays
-from inference.drift.statistics import SCALE_FLOORS, Statistics, centred_on_own_past, daily, standardise
+from inference.drift.statistics import SCALE_FLOORS, Seasons, Statistics, centred_on_own_past, daily
 from pvforecast.errors import NotEnoughData
 from pvforecast.known import Floats, ParkRecord
 
@@ -51,6 +51,10 @@ class Reference:
     statistics: Statistics
     thresholds: dict[str, float]
     pool_parks: tuple[str, ...]
+    _seasons: Seasons = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_seasons", Seasons(self.days, self.statistics))
 
     @property
     def reference_id(self) -> str:
@@ -68,7 +72,7 @@ class Reference:
 
     def standardised(self, days: Days, statistics: Statistics) -> Statistics:
         """z of each day against the pool's season; shape [n]."""
-        return standardise(days, statistics, self.days, self.statistics)
+        return self._seasons.standardise(days, statistics)
 
     def facts(self) -> str:
         """Everything but the booster as JSON; the inverse is `from_facts`."""
@@ -152,7 +156,7 @@ def _healthy(record: ParkRecord, until: np.datetime64) -> ParkDays | None:
 
 
 def _thresholds(days: Days, statistics: Statistics, alarms_wanted: float) -> dict[str, float]:
-    z = standardise(days, statistics, days, statistics)
+    z = Seasons(days, statistics).standardise(days, statistics)
     thresholds = {}
     for number, detector in enumerate(cusum.DETECTORS):
         years = calibrate.pseudo_years(days, z[detector.statistic], seed=number)

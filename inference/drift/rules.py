@@ -17,7 +17,7 @@ from pvforecast.known import Floats
 ABOVE_CAPACITY = 1.2
 OUTAGE_POWER, OUTAGE_EXPECTED, OUTAGE_HOURS = 0.02, 0.15, 12
 NIGHT_POWER, NIGHT_HOURS, NIGHT_ELEVATION_DEG = 0.02, 2, -6.0
-FROZEN_HOURS, FROZEN_ABOVE, NAMEPLATE = 3, 0.02, 0.95
+FROZEN_HOURS, FROZEN_ABOVE, NAMEPLATE, PLATEAU_EXPECTED = 3, 0.02, 0.95, 0.9
 
 Mask = npt.NDArray[np.bool_]
 
@@ -76,10 +76,16 @@ def night_power(park: ParkDays, _expected: Floats) -> Finding:
     return Finding("night_power", NIGHT_HOURS, score, fires, fires)
 
 
-def frozen(park: ParkDays, _expected: Floats) -> Finding:
-    """The same value again and again, neither dark nor clipped at the nameplate: a sensor hangs."""
+def frozen(park: ParkDays, expected: Floats) -> Finding:
+    """The same value again and again, neither dark nor clipped: a sensor hangs.
+
+    Clipped is what stands at the nameplate, or at the day's maximum while as much or more was expected: an inverter
+    at its limit repeats itself too.
+    """
     power = park.power.ravel()
-    same = np.append(False, power[1:] == power[:-1]) & (power > FROZEN_ABOVE) & (power < NAMEPLATE)
+    highest = np.repeat(np.where(np.isnan(park.power), -1.0, park.power).max(axis=1), park.power.shape[1])
+    clipped = (power >= NAMEPLATE) | ((power == highest) & (expected.ravel() >= PLATEAU_EXPECTED * power))
+    same = np.append(False, power[1:] == power[:-1]) & (power > FROZEN_ABOVE) & ~clipped
     length, _ = _rows(same)
     score = np.where(length > 0, length + 1.0, 0.0).reshape(park.power.shape).max(axis=1)
     fires = score >= FROZEN_HOURS

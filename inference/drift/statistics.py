@@ -80,26 +80,43 @@ def centred_on_own_past(days: Days, statistics: Statistics) -> Statistics:
     return centred
 
 
-def standardise(days: Days, statistics: Statistics, reference_days: Days, reference: Statistics) -> Statistics:
-    """Robust z of each day against reference days of the same season.
+class Seasons:
+    """What is usual in each season, out of reference days; looked up once a day and remembered.
 
     The season is ±45 days of the year; ±10 days around the day itself are left out, so that a day of the reference
-    is not compared with itself. Fewer than 15 reference days in season give NaN.
+    is not compared with itself.
     """
-    of_year, reference_of_year = day_of_year(days), day_of_year(reference_days)
-    result = {name: np.full(len(days), np.nan) for name in statistics}
-    for row, day in enumerate(days):
-        apart = np.abs(reference_of_year - of_year[row])
-        in_season = np.minimum(apart, 365 - apart) <= SEASON_DAYS
-        in_season &= np.abs((reference_days - day).astype(np.int64)) > LEFT_OUT_DAYS
+
+    def __init__(self, days: Days, statistics: Statistics) -> None:
+        self._days = days
+        self._of_year = day_of_year(days)
+        self._statistics = statistics
+        self._known: dict[tuple[str, int], tuple[float, float]] = {}
+
+    def standardise(self, days: Days, statistics: Statistics) -> Statistics:
+        """Robust z of each day; NaN where fewer than 15 reference days are in season. Shape as `days`."""
+        result = {}
         for name, values in statistics.items():
-            season = reference[name][in_season]
+            z = np.full(len(days), np.nan)
+            for row in np.flatnonzero(~np.isnan(values)):
+                centre, scale = self._usual(name, days[row])
+                z[row] = (values[row] - centre) / scale
+            result[name] = z
+        return result
+
+    def _usual(self, name: str, day: np.datetime64) -> tuple[float, float]:
+        """Median and robust scale (1.4826 times the median deviation) of the season around `day`."""
+        key = (name, int(day.astype(np.int64)))
+        if key not in self._known:
+            apart = np.abs(self._of_year - day_of_year(np.array([day]))[0])
+            in_season = np.minimum(apart, 365 - apart) <= SEASON_DAYS
+            in_season &= np.abs((self._days - day).astype(np.int64)) > LEFT_OUT_DAYS
+            season = self._statistics[name][in_season]
             season = season[~np.isnan(season)]
-            if len(season) >= MIN_SEASON:
-                centre = np.median(season)
-                scale = max(1.4826 * float(np.median(np.abs(season - centre))), SCALE_FLOORS[name])
-                result[name][row] = (values[row] - centre) / scale
-    return result
+            centre = float(np.median(season)) if len(season) >= MIN_SEASON else np.nan
+            deviation = float(np.median(np.abs(season - centre))) if len(season) else np.nan
+            self._known[key] = centre, max(1.4826 * deviation, SCALE_FLOORS[name])
+        return self._known[key]
 
 
 def day_of_year(days: Days) -> npt.NDArray[np.int64]:

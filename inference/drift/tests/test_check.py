@@ -1,0 +1,198 @@
+"""From a reference and a record to an event: what is found, what it is called, and what stays quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from inference.drift import events
+from inference.drift import reference as references
+from inference.drift.check import Check, check
+from inference.drift.days import DayCutter, check_time
+from inference.drift.reference import FULL, PROVISIONAL, Reference, from_facts, make
+from inference.drift.tests.conftest import UNTIL
+from inference.drift.tests.parks import SITE, simulated, tampered
+from pvforecast.errors import InvalidInput, NotEnoughData
+from pvforecast.known import Floats, ParkRecord
+
+CHANGE = "2022-06-10"
+
+
+def _first_event(record: ParkRecord, reference: Reference, days: int, first: str = "2022-06-01") -> Check | None:
+    cutter = DayCutter(record)
+    for day in np.datetime64(first, "D") + np.arange(days):
+        outcome = check(cutter, reference, check_time(record.site, day))
+        if outcome.alarms:
+            return outcome
+    return None
+
+
+def test_a_healthy_park_stays_quiet(record: ParkRecord, reference: Reference) -> None:
+    assert reference.kind == FULL
+    assert _first_event(record, reference, 60) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "within", "likely", "detector"),
+    [
+        (lambda p: p * 0.9, 28, "loss_or_soiling", "cusum_clr"),
+        (lambda p: np.minimum(p, 0.45 * SITE.ac_capacity_kw), 28, "clipping", "cusum_clr"),
+        (lambda p: np.roll(p, 1), 14, "clock_shift", "cusum_tc"),
+        (lambda p: p * 1_000.0, 1, "unit_error", "above_capacity"),
+        (lambda p: p * 0.0, 3, "outage", "outage"),
+        (lambda p: np.where(p > 0.4, 1.111, p), 2, "frozen_sensor", "frozen_values"),
+        (lambda p: p * 1.15, 28, "unknown", "cusum_clr"),
+    ],
+)
+def test_a_planted_fault_is_found_and_named(
+    record: ParkRecord,
+    reference: Reference,
+    change: Callable[[Floats], Floats],
+    within: int,
+    likely: str,
+    detector: str,
+) -> None:
+    found = _first_event(tampered(record, CHANGE, change), reference, 9 + within)
+    assert found is not None
+    assert found.day >= np.datetime64(CHANGE)
+    assert detector in [alarm.detector for alarm in found.alarms]
+    assert found.cause is not None
+    assert found.cause.likely == likely, found.cause.evidence
+
+
+def test_the_event_of_a_loss_tells_what_a_human_needs(record: ParkRecord, reference: Reference) -> None:
+    found = _first_event(tampered(record, CHANGE, lambda p: p * 0.9), reference, 40)
+    assert found is not None
+    event = events.event(found)
+    data = event["data"]
+    assert (event["type"], event["source"], event["subject"]) == (events.TYPE, events.SOURCE, SITE.park_id)
+    assert event["time"] == f"{check_time(SITE, found.day)}Z"
+    assert (data["advice"], data["severity"], data["provisional"]) == ("retrain", "warning", False)
+    assert data["cause"]["evidence"]["power_ratio"] == pytest.approx(0.9, abs=0.03)
+    assert abs(np.datetime64(data["windows"]["recent"]["first"]) - np.datetime64(CHANGE)) <= np.timedelta64(3, "D")
+    tests = {(row["statistic"], row["test"]): row for row in data["distances"]}
+    assert set(tests) == {(s, t) for s in ("clr", "tc", "lrel") for t in ("ks", "cvm")}
+    assert all(row["recent"] == 14 for row in tests.values())
+    assert tests["clr", "ks"]["distance"] > tests["tc", "ks"]["distance"]
+    assert all(row["bias"] > 0 and not row["carries"] for row in data["psi"])
+
+
+def test_a_check_is_a_pure_function(record: ParkRecord, reference: Reference) -> None:
+    lossy = tampered(record, CHANGE, lambda p: p * 0.9)
+    found = _first_event(lossy, reference, 40)
+    assert found is not None
+    again = check(DayCutter(lossy), reference, found.checked_at)
+    assert events.event(again) == events.event(found)
+
+
+def test_what_came_later_changes_nothing(record: ParkRecord, reference: Reference) -> None:
+    lossy = tampered(record, CHANGE, lambda p: p * 0.9)
+    found = _first_event(lossy, reference, 40)
+    assert found is not None
+    cut = lossy.available_at <= found.checked_at
+    past = ParkRecord(
+        SITE, tuple(run for run in lossy.runs if run.available_at <= found.checked_at),
+        lossy.valid_at[cut], lossy.available_at[cut], lossy.power_kw[cut],
+    )  # fmt: skip
+    assert events.event(check(DayCutter(past), reference, found.checked_at)) == events.event(found)
+
+
+def test_a_lasting_change_is_one_event_in_a_week(record: ParkRecord, reference: Reference) -> None:
+    lossy = tampered(record, CHANGE, lambda p: p * 0.8)
+    found = _first_event(lossy, reference, 40)
+    assert found is not None
+    cutter = DayCutter(lossy)
+    following = [check(cutter, reference, check_time(SITE, found.day + day)) for day in range(1, 8)]
+    assert not any(outcome.alarms for outcome in following)
+
+
+def test_days_of_a_hard_fault_do_not_feed_the_sums(record: ParkRecord, reference: Reference) -> None:
+    def broken_for_two_days(power: Floats) -> Floats:
+        power[:48] *= 1_000.0
+        return power
+
+    cutter = DayCutter(tampered(record, CHANGE, broken_for_two_days))
+    outcome = check(cutter, reference, check_time(SITE, np.datetime64("2022-06-20")))
+    assert outcome.scores["cusum_clr"][0] < 4.0
+
+
+def test_a_day_of_the_reference_cannot_be_checked(record: ParkRecord, reference: Reference) -> None:
+    with pytest.raises(InvalidInput, match="belongs to the reference"):
+        check(DayCutter(record), reference, check_time(SITE, np.datetime64("2022-05-31")))
+
+
+def test_a_day_without_metering_is_said_so(record: ParkRecord, reference: Reference) -> None:
+    with pytest.raises(NotEnoughData, match="nothing metered on 2022-09-01"):
+        check(DayCutter(record), reference, check_time(SITE, np.datetime64("2022-09-01")))
+
+
+def test_a_reference_survives_storage_and_is_named_by_its_content(reference: Reference) -> None:
+    back = from_facts(reference.facts(), reference.booster_ubj)
+    assert back.reference_id == reference.reference_id
+    assert back.thresholds == reference.thresholds
+    assert replace(back, thresholds={**back.thresholds, "cusum_clr": 1.0}).reference_id != reference.reference_id
+
+
+def test_a_reference_knows_nothing_from_after_its_end(record: ParkRecord, reference: Reference) -> None:
+    other_future = tampered(record, "2022-06-01", lambda p: p * 0.5)
+    assert make(other_future, UNTIL).reference_id == reference.reference_id
+
+
+def test_the_reference_leaves_out_faulty_days(record: ParkRecord, reference: Reference) -> None:
+    def broken_for_a_day(power: Floats) -> Floats:
+        power[:24] *= 1_000.0
+        return power
+
+    made = make(tampered(record, "2022-03-10", broken_for_a_day), UNTIL)
+    row = np.flatnonzero(made.days == np.datetime64("2022-03-10"))
+    assert np.isnan(made.statistics["lrel"][row]).all()
+    assert not np.isnan(reference.statistics["lrel"][row]).any()
+
+
+YOUNG = replace(SITE, park_id="young", ac_capacity_kw=9.0)
+
+
+@pytest.fixture(scope="module")
+def young() -> ParkRecord:
+    return simulated("2022-04-01", 120, site=YOUNG, scale=1.05, seed=7)
+
+
+@pytest.fixture(scope="module")
+def borrowed(young: ParkRecord, record: ParkRecord) -> Reference:
+    return make(young, UNTIL, [record])
+
+
+def test_a_young_park_is_provisional_and_names_its_pool(borrowed: Reference) -> None:
+    assert (borrowed.kind, borrowed.booster_ubj, borrowed.pool_parks) == (PROVISIONAL, b"", (SITE.park_id,))
+
+
+def test_a_healthy_young_park_stays_quiet(young: ParkRecord, borrowed: Reference) -> None:
+    assert _first_event(young, borrowed, 55) is None
+
+
+def test_a_young_park_that_lost_power_is_to_be_watched_not_retrained(young: ParkRecord, borrowed: Reference) -> None:
+    found = _first_event(tampered(young, CHANGE, lambda p: p * 0.8), borrowed, 40)
+    assert found is not None
+    data = events.event(found)["data"]
+    assert (data["provisional"], data["advice"]) == (True, "watch")
+
+
+def test_without_a_pool_only_hard_rules_watch_a_young_park(young: ParkRecord) -> None:
+    alone = make(young, UNTIL, [])
+    assert alone.thresholds == {}
+    assert _first_event(tampered(young, CHANGE, lambda p: p * 0.8), alone, 40) is None
+    found = _first_event(tampered(young, CHANGE, lambda p: p * 1_000.0), alone, 40)
+    assert found is not None
+    assert found.distances == found.psi == ()
+
+
+def test_a_reference_needs_two_weeks(young: ParkRecord) -> None:
+    with pytest.raises(NotEnoughData, match="at least 14"):
+        make(young, np.datetime64("2022-04-10T12:00:00", "s"))
+
+
+def test_the_wanted_rates_are_the_documented_ones() -> None:
+    assert references.ALARMS_A_YEAR == {"full": 0.2, "provisional": 0.1}
