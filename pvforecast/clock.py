@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, dataclass
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -42,6 +43,10 @@ class ClockReport:
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ClockReport:
+        return cls(**{**values, "dst_jumps": tuple(values["dst_jumps"])})
 
     def sentence(self) -> str:
         """For a report."""

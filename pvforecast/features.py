@@ -27,6 +27,8 @@ _SECONDS_A_DAY = 86_400
 _GAMMA_PDC = -0.004  # 1/K, crystalline silicon
 _SYSTEM_EFFICIENCY = 0.86  # PVWatts default losses, 14 %
 
+_WEATHER_WORDS = ("ghi", "dni", "dhi", "temp", "wind", "cloud", "clear", "poa", "physical")
+
 _NAMES = (
     "sun_elevation", "sun_azimuth", "cos_aoi", "ghi_clear", "poa_clear",
     "ghi", "dni", "dhi", "temp_air", "wind_speed", "cloud_cover",
@@ -58,6 +60,8 @@ class FeatureSpec:
 
 
 DEFAULT_SPEC = FeatureSpec(_NAMES)
+WEATHER_DERIVED = frozenset(name for name in _NAMES if name.split("_")[0] in _WEATHER_WORDS and not name.endswith("_clear"))
+"""Features that are NaN where no weather run reaches."""
 WEATHER_ONLY_SPEC = FeatureSpec(tuple(n for n in _NAMES if not n.startswith(("lag_", "mean_7d", "relative_", "lead_"))))
 """Without anything metered: what the frozen drift reference uses, so that it cannot absorb a slow loss."""
 

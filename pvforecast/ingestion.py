@@ -17,6 +17,8 @@ from pvforecast.lake.tables import CLOCKS, GENERATION, PARKS, QUARANTINE, RAW_GE
 from pvforecast.parks import Park
 from pvforecast.sources.base import Source
 
+_TICK = pd.Timedelta(microseconds=1)
+
 
 @dataclass(frozen=True)
 class IngestReport:
@@ -58,6 +60,12 @@ def registered(lake: Lake) -> list[Park]:
     return [newest[park_id] for park_id in sorted(newest)]
 
 
+def clock_reports(lake: Lake) -> dict[str, ClockReport]:
+    """The newest finding about each park's clock."""
+    rows = sorted(lake.read(CLOCKS).to_pylist(), key=lambda row: row["as_of"])
+    return {row["park_id"]: ClockReport.from_dict(json.loads(row["report"])) for row in rows}
+
+
 def ingest(lake: Lake, source: Source, park: Park, since: datetime, until: datetime) -> IngestReport:
     """Load what `source` has of `park` in [since, until) into the raw tables, as delivered.
 
@@ -84,7 +92,7 @@ def validate(lake: Lake, park: Park, since: datetime, until: datetime) -> Valida
     stored = _frame(lake, GENERATION, park.id, "valid_at", begin, end)
     hours = lake.append_new(GENERATION, processing.changed_hours(hourly, stored))
     weather, bad_weather = validation.split(
-        _frame(lake, RAW_WEATHER, park.id, "run_at", begin, end), validation.WEATHER_CONTRACT
+        _frame(lake, RAW_WEATHER, park.id, "available_at", begin, end + _TICK), validation.WEATHER_CONTRACT
     )
     rows = lake.append_new(WEATHER, weather)
     set_aside = pd.concat(

@@ -14,7 +14,7 @@ from pvforecast.parks import Park
 class Source(Protocol):
     """Delivers rows of one park in canonical form: UTC, interval start, kW, W/m², °C, m/s, 0-1.
 
-    Both reads give what was measured (or forecast) in [since, until), never later.
+    A read gives what was measured in [since, until), and the runs available in [since, until]: never anything later.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Source(Protocol):
         ...
 
     def weather(self, park: Park, since: datetime, until: datetime) -> pd.DataFrame:
-        """Columns of the table ``raw/weather``; runs with `run_at` in [since, until)."""
+        """Columns of the table ``raw/weather``; runs with `available_at` in [since, until]."""
         ...
 
     def clock_report(self, park: Park, until: datetime) -> ClockReport:

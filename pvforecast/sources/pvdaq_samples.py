@@ -140,11 +140,11 @@ def _hourly_weather(park_id: str) -> pd.DataFrame:
 
 
 def _local_midnights(park: Park, since: datetime, until: datetime) -> list[pd.Timestamp]:
-    """00:00 local of each day, as UTC, in [since, until)."""
+    """00:00 local of each day, as UTC, in [since, until]."""
     first = pd.Timestamp(since).tz_convert(park.zone).normalize()
     last = pd.Timestamp(until).tz_convert(park.zone).normalize()
     midnights = [day.tz_convert(UTC) for day in pd.date_range(first, last, freq="D")]
-    return [day for day in midnights if since <= day < until]
+    return [day for day in midnights if since <= day <= until]
 
 
 def _file(name: str) -> str:

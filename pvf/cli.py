@@ -1,0 +1,252 @@
+"""The command line. Each command is a few lines: read settings, call the library, show."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.table import Table
+
+from pvforecast.errors import InvalidInput, PvForecastError
+from pvforecast.settings import load
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
+)
+pipeline_app = typer.Typer(no_args_is_help=True, help="Compile pipelines, and run them on this machine.")
+model_app = typer.Typer(no_args_is_help=True, help="Which model serves, and why.")
+drift_app = typer.Typer(no_args_is_help=True, help="Watch parks for drift.")
+park_app = typer.Typer(no_args_is_help=True, help="The registry of parks.")
+for name, group in (("pipeline", pipeline_app), ("model", model_app), ("drift", drift_app), ("park", park_app)):
+    app.add_typer(group, name=name)
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for machines.")]
+
+
+def main() -> None:
+    """Run the program; an error made on purpose becomes one line and exit code 1."""
+    try:
+        app()
+    except PvForecastError as error:
+        print(f"pvf: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def run(
+    once: Annotated[bool, typer.Option("--once", help="Stop everything at the end; the last line is JSON.")] = False,
+) -> None:
+    """Real data to a served forecast, once around the loop; then stay up."""
+    from pvf.demo.run import demo
+
+    demo(load().home, once=once)
+
+
+@app.command()
+def up(
+    clock: Annotated[
+        str, typer.Option(help="snapshot: a replay; now is when the snapshots were taken. Or system.")
+    ] = "snapshot",
+) -> None:
+    """Start the local stack with the model it served last, and stay up until Ctrl-C."""
+    from pvf.stack.local import Stack
+
+    if clock not in ("snapshot", "system"):
+        raise InvalidInput(f"{clock!r} is no clock", field="--clock", hint="snapshot or system")
+    console = Console(stderr=True, highlight=False)
+    with Stack(load().home, clock=clock, on_event=console.print) as stack:  # type: ignore[arg-type]
+        for part, url in stack.urls.items():
+            console.print(f"  {part:<15} {url}")
+        console.print("up; Ctrl-C stops everything")
+        stack.wait()
+
+
+@app.command()
+def forecast(
+    parks: Annotated[list[str], typer.Argument(metavar="PARK...")],
+    hours: Annotated[int, typer.Option(help="How far ahead.")] = 48,
+    issued_at: Annotated[str | None, typer.Option(help="ISO instant with offset; default now.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write a fan chart of the first park.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the gateway for forecasts."""
+    from pvf import client, show
+    from pvforecast import ingestion, wiring
+
+    settings = load()
+    predictions = client.forecast(
+        settings, [{"park_id": p, "horizon_hours": hours, "issued_at": issued_at} for p in parks]
+    )
+    if as_json:
+        print(json.dumps({"predictions": predictions}))
+        return
+    zones = {park.id: park.timezone for park in ingestion.registered(wiring.lake(settings))}
+    for prediction in predictions:
+        Console().print(show.table(prediction, zones[prediction["park_id"]]))
+    if png is not None:
+        show.fan_chart(predictions[0], zones[predictions[0]["park_id"]], png)
+        print(f"chart: {png}")
+
+
+@app.command()
+def backtest(
+    park: Annotated[list[str] | None, typer.Option(help="Park id; may be given more than once.")] = None,
+    lake: Annotated[
+        bool, typer.Option("--lake", help="Use what the running stack's lake holds, not the samples.")
+    ] = False,
+    train_until: Annotated[str | None, typer.Option(help="ISO instant with offset.")] = None,
+    test_until: Annotated[str | None, typer.Option(help="ISO instant with offset.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train on the past, score the future, beside the baselines."""
+    from pvf import backtest as bt
+    from pvforecast import wiring
+    from pvforecast.evaluation import report
+
+    begin = _instant(train_until, "--train-until") if train_until else bt.TRAIN_UNTIL
+    end = _instant(test_until, "--test-until") if test_until else bt.TEST_UNTIL
+    if begin >= end:
+        raise InvalidInput(
+            "lies after the end of the test", field="--train-until", hint="it must be before --test-until"
+        )
+    parks = park or ["pvdaq-50"]
+    scores = bt.on_lake(wiring.lake(load()), parks, begin, end) if lake else bt.on_samples(parks, begin, end)
+    if as_json:
+        print(json.dumps({p: {**s.model, "baselines": s.baselines, "skill": s.skill} for p, s in scores.items()}))
+    else:
+        Console().print(Markdown(report.scores(scores.values())))
+
+
+@pipeline_app.command("compile")
+def compile_pipelines(folder: Path = Path("build/pipelines")) -> None:
+    """Write the KFP YAML of every pipeline."""
+    from pipelines.compile import compile_all
+
+    for name, file in compile_all(folder).items():
+        print(f"{name}: {file}")
+
+
+@pipeline_app.command("run")
+def run_pipeline(
+    name: Annotated[str, typer.Argument(help="ingestion or training")],
+    as_of: Annotated[str, typer.Option(help="ISO instant with offset; the run's now.")],
+    since: Annotated[str, typer.Option(help="ISO instant with offset; default two weeks before.")] = "",
+    reason: Annotated[str, typer.Option(help="Kept with the MLflow run.")] = "by hand",
+) -> None:
+    """Run a pipeline on this machine from its compiled YAML."""
+    from pvf import children
+
+    settings = load()
+    if name not in ("ingestion", "training"):
+        raise InvalidInput(f"no pipeline {name!r}", field="NAME", hint="ingestion or training")
+    arguments = {
+        "as_of": _instant(as_of, "--as-of").isoformat(),
+        "reason": reason,
+        **({"since": since} if since else {}),
+    }
+    print(json.dumps(children.pipeline(name, settings, arguments, lambda task: print(f"  {task}", file=sys.stderr))))
+
+
+@model_app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """Every promotion, newest first; the first is the champion."""
+    from pvforecast import clients
+
+    rows = [promotion.as_dict() for promotion in clients.promotions(load()).history()]
+    _show(rows, ("id", "model_version", "bundle_id", "verdict", "actor", "reason", "promoted_at"), as_json)
+
+
+@model_app.command()
+def rollback(reason: Annotated[str, typer.Option(help="Why; kept in the promotions table.")]) -> None:
+    """Serve the model that served before the current one."""
+    from pvforecast import clients
+    from pvforecast.registry import reconcile
+
+    every = clients.everything(load())
+    promotion = every.promotions.rollback(actor="pvf model rollback", reason=reason)
+    reconcile(every.promotions, every.tracking, every.store)
+    print(f"version {promotion.model_version} ({promotion.bundle_id}) serves again")
+
+
+@model_app.command("reconcile")
+def reconcile_model() -> None:
+    """Make MLflow's alias and the deployed pointer agree with the promotions table."""
+    from pvforecast import clients
+    from pvforecast.registry import reconcile
+
+    every = clients.everything(load())
+    print("\n".join(reconcile(every.promotions, every.tracking, every.store)) or "nothing to repair")
+
+
+@drift_app.command()
+def check(
+    as_of: Annotated[str, typer.Option(help="ISO instant with offset; the check's now.")],
+    until: Annotated[
+        str | None, typer.Option(help="Replay the daily checks up to here; ends at the first event.")
+    ] = None,
+    park: Annotated[str | None, typer.Option(help="One park; default all.")] = None,
+    send: Annotated[bool, typer.Option("--send/--dry-run", help="Post events to the retrain trigger.")] = True,
+) -> None:
+    """Check parks for drift, in the drift job's own environment; one JSON line a check."""
+    from pvf import children
+
+    settings = load()
+    words = [
+        "check",
+        *(["--park", park] if park else ["--all"]),
+        "--as-of",
+        as_of,
+        *(["--until", until] if until else []),
+    ]
+    for line in children.drift(settings, *words, *(["--sink", settings.trigger_url] if send else [])):
+        print(json.dumps(line))
+
+
+@park_app.command("list")
+def list_parks(as_json: AsJson = False) -> None:
+    """The parks of the lake."""
+    from pvforecast import ingestion, wiring
+
+    rows = [park.model_dump(mode="json") for park in ingestion.registered(wiring.lake(load()))]
+    _show(rows, ("id", "name", "latitude", "longitude", "ac_capacity_kw", "timezone", "note"), as_json)
+
+
+@park_app.command("add")
+def add_park(file: Annotated[Path, typer.Argument(help="JSON file with the park's facts; see docs/parks.md.")]) -> None:
+    """Register a park."""
+    from pydantic import ValidationError
+
+    from pvforecast import ingestion, wiring
+    from pvforecast.parks import Park
+
+    try:
+        park = Park.model_validate_json(file.read_text())
+    except OSError as error:
+        raise InvalidInput(str(error), field="FILE") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInput(first["msg"], field=".".join(map(str, first["loc"])) or str(file)) from error
+    ingestion.register(wiring.lake(load()), park)
+    print(f"registered {park.id}")
+
+
+def _instant(text: str, field: str) -> datetime:
+    from pvforecast.shards import instant
+
+    return instant(text, field)
+
+
+def _show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(str(row[column]) for column in columns))
+    Console().print(table)
