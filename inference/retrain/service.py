@@ -64,7 +64,8 @@ class Trigger:
         """End the run that is under way; it counts as lost, and its events wait for the next start."""
         self._stopping.set()
         self._wake.set()
-        self._thread.join(timeout=3 * command.STOP_GRACE_S)
+        if self._thread.ident is not None:
+            self._thread.join(timeout=3 * command.STOP_GRACE_S)
 
     def accept(self, event: dict[str, Any]) -> Answer:
         """Keep an event (committed when this returns), then let the worker look at it."""

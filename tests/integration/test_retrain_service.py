@@ -1,0 +1,251 @@
+"""The trigger against a real Postgres, with real child processes, over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from pvforecast.settings import Settings
+from tests.retrain_trigger import EXAMPLE, Trigger, Wire, schema, until
+
+pytestmark = pytest.mark.stack
+
+
+def _event(number: int = 0, time_: str = "2013-09-21T12:00:00Z", **data: Any) -> dict[str, Any]:
+    return {**EXAMPLE, "id": f"event-{number}", "time": time_, "data": {**EXAMPLE["data"], **data}}
+
+
+@pytest.fixture
+def dsn(infra: Settings) -> Iterator[str]:
+    with schema(infra) as name:
+        yield name
+
+
+@pytest.fixture
+def trigger(dsn: str, tmp_path: Path) -> Iterator[Trigger]:
+    with Trigger(dsn, tmp_path) as started:
+        yield started
+
+
+def test_an_event_leads_to_a_run_to_a_verdict_to_mlflow(trigger: Trigger) -> None:
+    answer = trigger.post(_event())
+    assert (answer.status_code, answer.json()["outcome"]) == (202, "accepted")
+    run = trigger.wait_for("succeeded")
+    assert {name: run[name] for name in ("exit_code", "verdict", "model_version", "mlflow_run_id")} == {
+        "exit_code": 0, "verdict": "refresh", "model_version": "3", "mlflow_run_id": "abc123",
+    }  # fmt: skip
+    assert run["event_ids"] == ["event-0"]
+    assert trigger.event()["run"]["mlflow_run_id"] == "abc123"
+    ((as_of, reason, event_id),) = trigger.calls()
+    assert (as_of, event_id) == ("2013-09-21T12:00:00+00:00", "event-0")
+    assert reason == "drift of pvdaq-50 on 2013-09-20: loss_or_soiling (cusum_clr)"
+
+
+def test_the_same_event_at_once_and_again_is_one_run(trigger: Trigger) -> None:
+    barrier = threading.Barrier(8)
+    statuses: list[int] = []
+
+    def send() -> None:
+        barrier.wait()
+        statuses.append(trigger.post(_event()).status_code)
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [200] * 7 + [202]
+    trigger.wait_for("succeeded")
+    assert trigger.post(_event()).json()["outcome"] == "duplicate"
+    time.sleep(0.5)
+    assert len(trigger.runs()) == len(trigger.calls()) == 1
+
+
+def test_events_within_the_cool_down_belong_to_the_run_and_later_ones_wait_for_it_to_end(trigger: Trigger) -> None:
+    trigger.hold()
+    trigger.post(_event(0))
+    trigger.wait_for("active")
+    trigger.post(_event(1, "2013-09-22T11:59:59Z"))  # within 24 h of the run's as-of
+    trigger.post(_event(2, "2013-09-22T12:00:00Z"))
+    trigger.post(_event(3, "2013-09-23T12:00:00Z"))
+    until(lambda: trigger.event(1)["status"] == "attached")
+    assert [trigger.event(n)["status"] for n in (2, 3)] == ["waiting", "waiting"]
+    assert len(trigger.calls()) == 1  # never two at a time
+    trigger.release()
+    until(lambda: len(trigger.runs()) == 2 and trigger.runs()[0]["status"] == "succeeded")
+    second, first = trigger.runs()
+    assert (first["event_ids"], second["event_ids"]) == (["event-0", "event-1"], ["event-2", "event-3"])
+    assert trigger.calls()[1][0] == "2013-09-23T12:00:00+00:00"  # as of the newest of them
+    assert trigger.calls()[1][1].endswith("and 1 more")
+
+
+@pytest.mark.parametrize("advice", ["watch", "fix_data"])
+def test_only_the_advice_to_retrain_starts_a_run(trigger: Trigger, advice: str) -> None:
+    answer = trigger.post(_event(advice=advice))
+    assert (answer.status_code, answer.json()["outcome"]) == (202, "ignored")
+    time.sleep(0.5)
+    assert trigger.runs() == []
+    assert trigger.event()["status"] == "ignored"
+    assert advice in trigger.event()["reason"]
+
+
+def test_bad_requests_get_a_4xx_naming_the_field_and_the_trigger_goes_on(trigger: Trigger) -> None:
+    broken = {**_event(), "data": {**EXAMPLE["data"], "severity": "mild"}}
+    answer = trigger.post(broken)
+    assert answer.status_code == 400
+    assert answer.json()["field"] == "data.severity"
+    assert answer.json()["hint"]
+    assert httpx.post(trigger.url, content=b"{", headers={"content-type": "application/json"}).status_code == 400
+    assert trigger.post({**_event(), "more": "x" * 1_100_000}).status_code == 413
+    assert httpx.get(f"{trigger.url}/events/nobody").status_code == 404
+    other = trigger.post({**_event(), "type": "com.example.other"})
+    assert (other.status_code, other.json()["outcome"]) == (202, "ignored")
+    assert trigger.runs() == []
+    assert trigger.post(_event()).status_code == 202
+
+
+def test_a_failed_run_says_why_and_does_not_hold_back_the_next_event(trigger: Trigger) -> None:
+    (trigger.folder / "fail").touch()
+    trigger.post(_event(0))
+    run = trigger.wait_for("failed")
+    assert (run["exit_code"], run["error"]) == (1, "no data for training")
+    (trigger.folder / "fail").unlink()
+    trigger.post(_event(1, "2013-09-21T13:00:00Z"))
+    assert trigger.wait_for("succeeded")["event_ids"] == ["event-1"]
+
+
+def test_a_command_that_does_not_exist_is_a_failed_run(dsn: str, tmp_path: Path) -> None:
+    with Trigger(dsn, tmp_path, ["/nowhere/train"]) as trigger:
+        trigger.post(_event())
+        assert "did not start" in trigger.wait_for("failed")["error"]
+
+
+def test_a_command_without_a_verdict_is_a_failed_run(dsn: str, tmp_path: Path) -> None:
+    with Trigger(dsn, tmp_path, [sys.executable, "-c", "print('done')"]) as trigger:
+        trigger.post(_event())
+        assert "no verdict" in trigger.wait_for("failed")["error"]
+
+
+def test_sigterm_ends_the_run_orderly_and_the_next_start_takes_it_up(dsn: str, tmp_path: Path) -> None:
+    with Trigger(dsn, tmp_path) as trigger:
+        trigger.hold()
+        trigger.post(_event())
+        until(lambda: len(trigger.calls()) == 1)
+        child = psutil.Process(trigger.wait_for("active")["pid"])
+        trigger.process.send_signal(signal.SIGTERM)
+        assert trigger.process.wait(30) == 0
+        assert not child.is_running()
+    trigger.release()
+    with Trigger(dsn, tmp_path) as again:
+        run = again.wait_for("succeeded")
+        assert run["event_ids"] == ["event-0"]
+        assert [row["status"] for row in again.runs()] == ["succeeded", "lost"]
+        assert len(again.calls()) == 2
+
+
+def test_a_run_that_outlives_a_killed_trigger_is_not_started_twice(dsn: str, tmp_path: Path) -> None:
+    with Trigger(dsn, tmp_path) as trigger:
+        trigger.hold()
+        trigger.post(_event())
+        until(lambda: len(trigger.calls()) == 1 and trigger.runs()[0]["pid"] is not None)
+        trigger.process.kill()
+        trigger.process.wait(30)
+    with Trigger(dsn, tmp_path) as again:
+        time.sleep(0.5)
+        assert again.runs()[0]["status"] == "active"
+        again.release()
+        assert again.wait_for("succeeded")["verdict"] == "refresh"  # read from its output
+        assert len(again.calls()) == 1
+
+
+def test_a_run_that_died_with_its_trigger_is_lost_and_started_again(dsn: str, tmp_path: Path) -> None:
+    with Trigger(dsn, tmp_path) as trigger:
+        trigger.hold()
+        trigger.post(_event())
+        until(lambda: len(trigger.calls()) == 1 and trigger.runs()[0]["pid"] is not None)
+        child = psutil.Process(trigger.runs()[0]["pid"])
+        trigger.process.kill()
+        child.kill()
+        trigger.process.wait(30)
+        until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    trigger.release()
+    with Trigger(dsn, tmp_path) as again:
+        again.wait_for("succeeded")
+        assert [row["status"] for row in again.runs()] == ["succeeded", "lost"]
+        assert again.event()["run"]["status"] == "succeeded"
+
+
+def test_no_event_is_lost_when_postgres_is_away(dsn: str, tmp_path: Path) -> None:
+    wire = Wire(dsn)
+    with contextlib.closing(wire), Trigger(wire.dsn, tmp_path) as trigger:
+        wire.cut()
+        answer = trigger.post(_event())
+        assert answer.status_code == 503  # so the sender tries again
+        assert answer.headers["retry-after"]
+        assert httpx.get(f"{trigger.url}/healthz").status_code == 200
+        wire.mend()
+        until(lambda: trigger.post(_event()).status_code in (200, 202))
+        assert trigger.wait_for("succeeded")["event_ids"] == ["event-0"]
+
+
+def test_a_run_goes_on_while_postgres_is_away(dsn: str, tmp_path: Path) -> None:
+    wire = Wire(dsn)
+    with contextlib.closing(wire), Trigger(wire.dsn, tmp_path) as trigger:
+        trigger.hold()
+        trigger.post(_event())
+        until(lambda: len(trigger.calls()) == 1 and trigger.runs()[0]["pid"] is not None)
+        wire.cut()
+        trigger.release()
+        time.sleep(1.0)
+        wire.mend()
+        until(lambda: httpx.get(f"{trigger.url}/runs", timeout=30).status_code == 200)
+        assert trigger.wait_for("succeeded")["verdict"] == "refresh"
+        assert len(trigger.calls()) == 1
+
+
+def test_metrics_tell_events_and_runs(trigger: Trigger) -> None:
+    trigger.post(_event(0))
+    trigger.post(_event(0))
+    trigger.post(_event(1, advice="watch"))
+    trigger.wait_for("succeeded")
+    text = httpx.get(f"{trigger.url}/metrics").text
+    for line in (
+        'pvf_retrain_answers_total{outcome="accepted"} 1.0',
+        'pvf_retrain_answers_total{outcome="duplicate"} 1.0',
+        'pvf_retrain_events{status="attached"} 1.0',
+        'pvf_retrain_events{status="ignored"} 1.0',
+        'pvf_retrain_runs{status="succeeded"} 1.0',
+    ):
+        assert line in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"PVF_POSTGRES_DSN": ""}, "PVF_POSTGRES_DSN"),
+        ({"PVF_TRAINING_COMMAND": "train"}, "PVF_TRAINING_COMMAND"),
+        ({"PVF_POSTGRES_DSN": "postgresql://pvf@127.0.0.1:1/pvf"}, "Postgres did not answer"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_with_one_clear_line(tmp_path: Path, more: dict[str, str], says: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PVF_")}
+    environment |= {"PVF_POSTGRES_DSN": "postgresql://pvf@127.0.0.1:1/pvf", "PVF_HOME": str(tmp_path), **more}
+    done = subprocess.run(
+        [sys.executable, "-m", "inference.retrain", "--port", "0"],
+        env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
