@@ -44,8 +44,14 @@ def ingestion(
         publish: Whether serving gets new snapshots; False for a backfill.
     """
     shards = plan(
-        parks=parks, since=since, as_of=as_of, source=source, source_options=source_options,
-        parks_per_shard=parks_per_shard, recipe={}, publish=publish,
-    ).set_caching_options(False)  # fmt: skip
+        parks=parks,
+        since=since,
+        as_of=as_of,
+        source=source,
+        source_options=source_options,
+        parks_per_shard=parks_per_shard,
+        recipe={},
+        publish=publish,
+    ).set_caching_options(False)
     with dsl.ParallelFor(items=shards.output, parallelism=4) as shard:
         ingest_shard(shard=shard)

@@ -50,24 +50,33 @@ def run(name: str, arguments: dict[str, Any], settings: Settings) -> dict[str, A
         compiled = compile_all(Path(scratch))[name]
         (root / compiled.name).write_bytes(compiled.read_bytes())
         local.init(
-            runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), workspace_root=str(Path(scratch) / "work"),
+            runner=local.SubprocessRunner(use_venv=False),
+            pipeline_root=str(root),
+            workspace_root=str(Path(scratch) / "work"),
             raise_on_error=True,
-        )  # fmt: skip
+        )
         task = load_component_from_file(str(root / compiled.name))(**arguments)
     return dict(task.outputs)
 
 
-def training(settings: Settings, *, as_of: str, since: str = "", reason: str, event_id: str = "", **more: Any) -> dict[str, Any]:
-    """Run the training pipeline; returns run_id, verdict, model_version (None where nothing was promoted), mlflow_run_id."""
+def training(
+    settings: Settings, *, as_of: str, since: str = "", reason: str, event_id: str = "", **more: Any
+) -> dict[str, Any]:
+    """Run the training pipeline; `model_version` is None where nothing was promoted."""
     begin = since or (instant(as_of, "as_of") - timedelta(days=RELOAD_DAYS)).isoformat()
-    outputs = run("training", {"as_of": as_of, "since": begin, "reason": reason, "event_id": event_id, **more}, settings)
+    outputs = run(
+        "training", {"as_of": as_of, "since": begin, "reason": reason, "event_id": event_id, **more}, settings
+    )
     job = outputs["job"]
     promoted = next((p for p in clients.promotions(settings).history() if p.mlflow_run_id == job["run_id"]), None)
     return {
-        "run_id": job["run_id"], "verdict": outputs["verdict"], "reason": job["verdict_reason"],
-        "model_version": str(promoted.model_version) if promoted else None, "mlflow_run_id": job["run_id"],
+        "run_id": job["run_id"],
+        "verdict": outputs["verdict"],
+        "reason": job["verdict_reason"],
+        "model_version": str(promoted.model_version) if promoted else None,
+        "mlflow_run_id": job["run_id"],
         "left_out": job["left_out"],
-    }  # fmt: skip
+    }
 
 
 def ingestion(settings: Settings, *, as_of: str, since: str, **more: Any) -> dict[str, Any]:

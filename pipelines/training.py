@@ -28,6 +28,13 @@ def prepare_shard(shard: dict) -> dict:
     return built.output
 
 
+class Outputs(NamedTuple):
+    """Of the training pipeline."""
+
+    verdict: str
+    job: dict
+
+
 # A sub-pipeline too: kfp.local resolves a condition on a named output only where it is a pipeline's own input.
 @dsl.pipeline(name="deploy-winner")
 def deploy_winner(job: dict, promotes: bool):
@@ -42,7 +49,7 @@ def deploy_winner(job: dict, promotes: bool):
         deploy(job=job, bundle_uri=fitted.output).set_caching_options(False)
 
 
-@dsl.pipeline(name="training", description="Trains a challenger, compares it with the champion, and deploys the winner.")
+@dsl.pipeline(name="training", description="Trains a challenger, compares it with the champion, deploys the winner.")
 def training(
     as_of: str,
     since: str,
@@ -53,7 +60,7 @@ def training(
     source_options: dict = {},  # noqa: B006
     parks_per_shard: int = 50,
     recipe: dict = {},  # noqa: B006
-) -> NamedTuple("Outputs", [("verdict", str), ("job", dict)]):
+) -> Outputs:
     """Train, judge and deploy.
 
     Args:
@@ -71,16 +78,21 @@ def training(
         The verdict, and the job with its references (MLflow run, hold-out, scores).
     """
     shards = plan(
-        parks=parks, since=since, as_of=as_of, source=source, source_options=source_options,
-        parks_per_shard=parks_per_shard, recipe=recipe, publish=False,
-    ).set_caching_options(False)  # fmt: skip
+        parks=parks,
+        since=since,
+        as_of=as_of,
+        source=source,
+        source_options=source_options,
+        parks_per_shard=parks_per_shard,
+        recipe=recipe,
+        publish=False,
+    ).set_caching_options(False)
     with dsl.ParallelFor(items=shards.output, parallelism=4) as shard:
         prepared = prepare_shard(shard=shard)
     trained = train(
         statuses=dsl.Collected(prepared.output), as_of=as_of, reason=reason, event_id=event_id, recipe=recipe
-    ).set_caching_options(False)  # fmt: skip
+    ).set_caching_options(False)
     scored = evaluate(job=trained.output).set_caching_options(False)
     compared = compare(job=scored.outputs["Output"]).set_caching_options(False)
     deploy_winner(job=compared.outputs["job"], promotes=compared.outputs["promotes"])
-    outputs = NamedTuple("Outputs", [("verdict", str), ("job", dict)])
-    return outputs(verdict=compared.outputs["verdict"], job=compared.outputs["job"])
+    return Outputs(verdict=compared.outputs["verdict"], job=compared.outputs["job"])

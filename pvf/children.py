@@ -1,4 +1,4 @@
-"""Work that runs as a child process: pipelines (their tasks are processes anyway) and the drift job (its own environment)."""
+"""Work that runs as a child process: pipelines, and the drift job in its own environment."""
 
 from __future__ import annotations
 
@@ -41,9 +41,17 @@ def pipeline(
             words += ["--set", f"{key}={json.dumps(value)}"]
     log = settings.home / "log" / f"pipeline-{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file, subprocess.Popen(
-        words, cwd=ROOT, env={**os.environ, **to_env(settings)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as child:  # fmt: skip
+    with (
+        log.open("ab") as file,
+        subprocess.Popen(
+            words,
+            cwd=ROOT,
+            env={**os.environ, **to_env(settings)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as child,
+    ):
         assert child.stdout is not None
         assert child.stderr is not None
         for line in child.stderr:
@@ -73,9 +81,12 @@ def drift(settings: Settings, *words: str) -> Iterator[dict[str, Any]]:
     log = settings.home / "log" / "drift.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [str(python), "-m", "inference.drift", *words, "--lake-uri", settings.lake_uri, "--json"]
-    with log.open("ab") as file, subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **to_env(settings)}, stdout=subprocess.PIPE, stderr=file, text=True
-    ) as child:  # fmt: skip
+    with (
+        log.open("ab") as file,
+        subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **to_env(settings)}, stdout=subprocess.PIPE, stderr=file, text=True
+        ) as child,
+    ):
         assert child.stdout is not None
         for line in child.stdout:
             yield json.loads(line)

@@ -80,9 +80,8 @@ def forecast(
     from pvforecast import ingestion, wiring
 
     settings = load()
-    predictions = client.forecast(
-        settings, [{"park_id": p, "horizon_hours": hours, "issued_at": issued_at} for p in parks]
-    )
+    instances = [{"park_id": park, "horizon_hours": hours, "issued_at": issued_at} for park in parks]
+    predictions = client.forecast(settings, instances).predictions
     if as_json:
         print(json.dumps({"predictions": predictions}))
         return

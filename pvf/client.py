@@ -29,10 +29,16 @@ def key(settings: Settings) -> str:
     return keys[-1]
 
 
-def forecast(
-    settings: Settings, instances: Sequence[dict[str, Any]], *, request_id: str | None = None
-) -> list[dict[str, Any]]:
-    """POST one predict request; returns its predictions.
+@dataclass(frozen=True)
+class Answer:
+    """The predictions of one request, and the id under which the prediction log keeps it."""
+
+    predictions: list[dict[str, Any]]
+    request_id: str
+
+
+def forecast(settings: Settings, instances: Sequence[dict[str, Any]]) -> Answer:
+    """POST one predict request.
 
     Raises
     ------

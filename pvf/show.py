@@ -51,7 +51,7 @@ def fan_chart(prediction: dict[str, Any], zone: str, path: Path, metered_kw: Flo
     import matplotlib.pyplot as plt
     from matplotlib.dates import DateFormatter, HourLocator
 
-    hours = times(prediction, zone)
+    hours: Any = times(prediction, zone)
     power = {level: np.array(values) for level, values in prediction["power_kw"].items()}
     levels = sorted(power, key=float)
     figure, axes = plt.subplots(figsize=(10, 4.2), dpi=120, layout="constrained")
@@ -70,8 +70,8 @@ def fan_chart(prediction: dict[str, Any], zone: str, path: Path, metered_kw: Flo
         f"{prediction['park_id']}: issued {prediction['issued_at']}, model version {prediction['model_version']}",
         loc="left",
     )
-    axes.xaxis.set_major_locator(HourLocator(byhour=(0, 6, 12, 18), tz=ZoneInfo(zone)))
-    axes.xaxis.set_major_formatter(DateFormatter("%d %b\n%H:%M", tz=ZoneInfo(zone)))
+    axes.xaxis.set_major_locator(HourLocator(byhour=(0, 6, 12, 18), tz=ZoneInfo(zone)))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(DateFormatter("%d %b\n%H:%M", tz=ZoneInfo(zone)))  # type: ignore[no-untyped-call]
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=5, loc="upper left", fontsize=8)

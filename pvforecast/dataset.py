@@ -38,8 +38,15 @@ class Rows:
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Rows:
         """The rows at which `mask` is true."""
-        columns = (self.park_id, self.issued_at, self.valid_at, self.features, self.target, self.daylight)
-        return Rows(self.spec, *(column[mask] for column in columns))
+        return Rows(
+            self.spec,
+            self.park_id[mask],
+            self.issued_at[mask],
+            self.valid_at[mask],
+            self.features[mask],
+            self.target[mask],
+            self.daylight[mask],
+        )
 
     @property
     def lead_hours(self) -> Floats:
@@ -93,7 +100,7 @@ def empty(spec: fx.FeatureSpec) -> Rows:
     times = np.zeros(0, "datetime64[s]")
     return Rows(
         spec, np.zeros(0, object), times, times, np.zeros((0, len(spec)), np.float32), np.zeros(0), np.zeros(0, bool)
-    )  # fmt: skip
+    )
 
 
 def to_frame(rows: Rows) -> pd.DataFrame:

@@ -60,7 +60,9 @@ class FeatureSpec:
 
 
 DEFAULT_SPEC = FeatureSpec(_NAMES)
-WEATHER_DERIVED = frozenset(name for name in _NAMES if name.split("_")[0] in _WEATHER_WORDS and not name.endswith("_clear"))
+WEATHER_DERIVED = frozenset(
+    name for name in _NAMES if name.split("_")[0] in _WEATHER_WORDS and not name.endswith("_clear")
+)
 """Features that are NaN where no weather run reaches."""
 WEATHER_ONLY_SPEC = FeatureSpec(tuple(n for n in _NAMES if not n.startswith(("lag_", "mean_7d", "relative_", "lead_"))))
 """Without anything metered: what the frozen drift reference uses, so that it cannot absorb a slow loss."""
@@ -141,7 +143,8 @@ def _physics(site: Site, weather: WeatherRun | None, valid_at: Times) -> dict[st
     with np.errstate(invalid="ignore", divide="ignore"):
         index = np.where(sun["ghi_clear"] > 10.0, np.clip(wx["ghi"] / sun["ghi_clear"], 0.0, 2.0), np.nan)
     all_columns = {
-        **wx, "dni": dni, "dhi": dhi, "clear_sky_index": index, "poa": poa, "temp_cell": temp_cell, "physical_power": power,
+        **wx, "dni": dni, "dhi": dhi, "clear_sky_index": index,
+        "poa": poa, "temp_cell": temp_cell, "physical_power": power,
         **{name: sun[name] for name in ("sun_elevation", "sun_azimuth", "cos_aoi", "ghi_clear", "poa_clear")},
     }  # fmt: skip
     columns = {name: values[reach : reach + n] for name, values in all_columns.items()}

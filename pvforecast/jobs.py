@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pvforecast import learning
+from pvforecast.clients import Clients
 from pvforecast.errors import NotEnoughData
 from pvforecast.evaluation import report
 from pvforecast.evaluation.compare import Comparison
 from pvforecast.shards import OK, Status, as_datetime64, recipe_of
-from pvforecast.clients import Clients
 
 Job = dict[str, Any]
 
@@ -24,7 +24,9 @@ class Compared(NamedTuple):
     promotes: bool
 
 
-def train(clients: Clients, statuses: Sequence[Status], as_of: str, reason: str, event_id: str, recipe: dict[str, Any]) -> Job:
+def train(
+    clients: Clients, statuses: Sequence[Status], as_of: str, reason: str, event_id: str, recipe: dict[str, Any]
+) -> Job:
     """See the component `train`.
 
     Raises
@@ -39,12 +41,26 @@ def train(clients: Clients, statuses: Sequence[Status], as_of: str, reason: str,
         raise NotEnoughData(f"no park came through: {left_out}", field="statuses", hint="see the reports of the shards")
     current = clients.promotions.current()
     job = learning.train_challenger(
-        clients.lake, clients.store, clients.tracking, clients.promotions, recipe=recipe_of(recipe), parks=parks,
-        as_of=as_datetime64(as_of), reason=reason, event_id=event_id,
-    )  # fmt: skip
+        clients.lake,
+        clients.store,
+        clients.tracking,
+        clients.promotions,
+        recipe=recipe_of(recipe),
+        parks=parks,
+        as_of=as_datetime64(as_of),
+        reason=reason,
+        event_id=event_id,
+    )
     predecessor = current.id if current else 0
-    return {**job, "parks": parks, "left_out": left_out, "recipe": recipe, "reason": reason, "event_id": event_id,
-            "predecessor_id": predecessor}  # fmt: skip
+    return {
+        **job,
+        "parks": parks,
+        "left_out": left_out,
+        "recipe": recipe,
+        "reason": reason,
+        "event_id": event_id,
+        "predecessor_id": predecessor,
+    }
 
 
 def evaluate(clients: Clients, job: Job, log_metric: Callable[[str, float], None], report_path: str) -> Job:
@@ -66,7 +82,9 @@ def compare(clients: Clients, job: Job, report_path: str) -> Compared:
     _write(report_path, report.comparison(outcome))
     if not outcome.promotes:
         clients.tracking.end_run(job["run_id"])
-    return Compared({**job, "verdict": outcome.verdict, "verdict_reason": outcome.reason}, outcome.verdict, outcome.promotes)
+    return Compared(
+        {**job, "verdict": outcome.verdict, "verdict_reason": outcome.reason}, outcome.verdict, outcome.promotes
+    )
 
 
 def refit(clients: Clients, job: Job) -> str:
@@ -77,10 +95,17 @@ def refit(clients: Clients, job: Job) -> str:
 def deploy(clients: Clients, job: Job, bundle_uri: str) -> dict[str, Any]:
     """See the component `deploy`."""
     promotion = learning.promote(
-        clients.store, clients.tracking, clients.promotions, job, bundle_uri=bundle_uri, verdict=job["verdict"],
-        reason=f"{job['reason']}; {job['verdict_reason']}", actor="training pipeline", event_id=job["event_id"],
+        clients.store,
+        clients.tracking,
+        clients.promotions,
+        job,
+        bundle_uri=bundle_uri,
+        verdict=job["verdict"],
+        reason=f"{job['reason']}; {job['verdict_reason']}",
+        actor="training pipeline",
+        event_id=job["event_id"],
         predecessor_id=int(job["predecessor_id"]),
-    )  # fmt: skip
+    )
     clients.tracking.log(job["run_id"], tags={"model_version": str(promotion.model_version)})
     clients.tracking.end_run(job["run_id"])
     return promotion.as_dict()

@@ -80,18 +80,33 @@ def data_versions(lake: Lake, recipe: Recipe) -> dict[str, int]:
 
 
 def train_challenger(
-    lake: Lake, store: ObjectStore, tracking: Tracking, promotions: Promotions, *, recipe: Recipe, parks: Sequence[str],
-    as_of: np.datetime64, reason: str, event_id: str,
-) -> dict[str, str]:  # fmt: skip
+    lake: Lake,
+    store: ObjectStore,
+    tracking: Tracking,
+    promotions: Promotions,
+    *,
+    recipe: Recipe,
+    parks: Sequence[str],
+    as_of: np.datetime64,
+    reason: str,
+    event_id: str,
+) -> dict[str, str]:
     """Fit the challenger on what was known before the hold-out; returns the references that later steps need."""
     champion = _champion(store, promotions.current())
     judged_on = window(as_of, champion, recipe)
     versions = data_versions(lake, recipe)
     run_id = tracking.start_run(
-        f"training {as_of}", {"as_of": as_of, "holdout_from": judged_on.holdout_from, "parks": to_json(sorted(parks)),
-        "recipe_hash": recipe.hash, **{k: v for k, v in recipe.as_dict().items() if k != "spec"}, "spec": recipe.spec.hash},
+        f"training {as_of}",
+        {
+            "as_of": as_of,
+            "holdout_from": judged_on.holdout_from,
+            "parks": to_json(sorted(parks)),
+            "recipe_hash": recipe.hash,
+            **{k: v for k, v in recipe.as_dict().items() if k != "spec"},
+            "spec": recipe.spec.hash,
+        },
         {"reason": reason, "event_id": event_id, "data_versions": to_json(versions)},
-    )  # fmt: skip
+    )
     rows = training_rows(lake, recipe, parks, versions["features"])
     info = {"data_versions": versions, "purpose": "challenger, trained before the hold-out"}
     challenger = train(rows, recipe, judged_on.holdout_from, info)
@@ -120,9 +135,15 @@ def evaluate(
 
 
 def compare(
-    lake: Lake, store: ObjectStore, tracking: Tracking, promotions: Promotions, job: dict[str, str], recipe: Recipe,
-    parks: Sequence[str], results: Sequence[Scores] | None = None,
-) -> Comparison:  # fmt: skip
+    lake: Lake,
+    store: ObjectStore,
+    tracking: Tracking,
+    promotions: Promotions,
+    job: dict[str, str],
+    recipe: Recipe,
+    parks: Sequence[str],
+    results: Sequence[Scores] | None = None,
+) -> Comparison:
     """The verdict; logged to the run."""
     challenger = bundles.load(store, job["challenger_uri"])
     champion = _champion(store, promotions.current())
@@ -139,10 +160,11 @@ def compare(
         ours, theirs, day, park = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         outcome = comparing.compare(ours, theirs, day, park, same_recipe=same)
     tracking.log(
-        job["run_id"], tags={"verdict": outcome.verdict, "verdict_reason": outcome.reason},
+        job["run_id"],
+        tags={"verdict": outcome.verdict, "verdict_reason": outcome.reason},
         metrics={"compare.difference": outcome.difference, "compare.days": outcome.days},
         text={"report/verdict.md": report.comparison(outcome)},
-    )  # fmt: skip
+    )
     return outcome
 
 
@@ -159,9 +181,18 @@ def refit(
 
 
 def promote(
-    store: ObjectStore, tracking: Tracking, promotions: Promotions, job: dict[str, str], *, bundle_uri: str, verdict: str,
-    reason: str, actor: str, event_id: str, predecessor_id: int,
-) -> Promotion:  # fmt: skip
+    store: ObjectStore,
+    tracking: Tracking,
+    promotions: Promotions,
+    job: dict[str, str],
+    *,
+    bundle_uri: str,
+    verdict: str,
+    reason: str,
+    actor: str,
+    event_id: str,
+    predecessor_id: int,
+) -> Promotion:
     """Register the bundle and make it champion, if the champion is still the one that was compared with.
 
     Raises
@@ -176,9 +207,16 @@ def promote(
         {"bundle_id": bundle.bundle_id, "trained_until": bundle.info["trained_until"], "verdict": verdict},
     )
     promotion = promotions.promote(
-        predecessor_id, model_version=version, bundle_uri=bundle_uri, bundle_id=bundle.bundle_id, verdict=verdict, reason=reason,
-        actor=actor, mlflow_run_id=job["run_id"], event_id=event_id,
-    )  # fmt: skip
+        predecessor_id,
+        model_version=version,
+        bundle_uri=bundle_uri,
+        bundle_id=bundle.bundle_id,
+        verdict=verdict,
+        reason=reason,
+        actor=actor,
+        mlflow_run_id=job["run_id"],
+        event_id=event_id,
+    )
     reconcile(promotions, tracking, store)
     return promotion
 

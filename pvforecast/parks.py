@@ -56,6 +56,12 @@ class Park(BaseModel):
     def site(self) -> Site:
         """What the feature code needs of this park."""
         return Site(
-            self.id, self.latitude, self.longitude, self.elevation_m, self.surface_tilt, self.surface_azimuth,
-            self.ac_capacity_kw, self.timezone,
-        )  # fmt: skip
+            self.id,
+            self.latitude,
+            self.longitude,
+            self.elevation_m,
+            self.surface_tilt,
+            self.surface_azimuth,
+            self.ac_capacity_kw,
+            self.timezone,
+        )

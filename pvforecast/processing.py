@@ -30,10 +30,16 @@ def hourly_generation(raw: pd.DataFrame) -> pd.DataFrame:
     inverters["power_kw"] = inverters.energy / inverters.seconds
     inverters["completeness"] = inverters.seconds / 3600.0
     complete = inverters[inverters.completeness >= MIN_COMPLETENESS].reset_index()
-    hours = complete.groupby("valid_at").agg(
-        power_kw=("power_kw", "sum"), completeness=("completeness", "min"), available_at=("available_at", "max"),
-        inverters=("inverter_id", "nunique"),
-    ).reset_index()  # fmt: skip
+    hours = (
+        complete.groupby("valid_at")
+        .agg(
+            power_kw=("power_kw", "sum"),
+            completeness=("completeness", "min"),
+            available_at=("available_at", "max"),
+            inverters=("inverter_id", "nunique"),
+        )
+        .reset_index()
+    )
     expected = rows.groupby(rows.measured_at.dt.floor("D")).inverter_id.nunique()
     hours = hours[hours.inverters == hours.valid_at.dt.floor("D").map(expected)]
     return hours.assign(park_id=raw.park_id.iloc[0])[

@@ -41,7 +41,8 @@ CREATE OR REPLACE FUNCTION promotions_are_append_only() RETURNS trigger LANGUAGE
 CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON promotions
     EXECUTE FUNCTION promotions_are_append_only();
 """
-_COLUMNS = "id, predecessor, model_version, bundle_uri, bundle_id, verdict, reason, actor, mlflow_run_id, event_id, promoted_at"
+_VALUES = "predecessor, model_version, bundle_uri, bundle_id, verdict, reason, actor, mlflow_run_id, event_id"
+_COLUMNS = f"id, {_VALUES}, promoted_at"
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,18 @@ class Promotions:
             return cursor.fetchall()
 
     def promote(
-        self, predecessor: int, *, model_version: int, bundle_uri: str, bundle_id: str, verdict: str,
-        reason: str, actor: str, mlflow_run_id: str = "", event_id: str = "",
-    ) -> Promotion:  # fmt: skip
+        self,
+        predecessor: int,
+        *,
+        model_version: int,
+        bundle_uri: str,
+        bundle_id: str,
+        verdict: str,
+        reason: str,
+        actor: str,
+        mlflow_run_id: str = "",
+        event_id: str = "",
+    ) -> Promotion:
         """Append a promotion that follows the one with id `predecessor` (0: the first of all).
 
         Raises
@@ -102,19 +112,26 @@ class Promotions:
             another promotion followed `predecessor` first.
         """
         values = (
-            predecessor, model_version, bundle_uri, bundle_id, verdict, reason, actor,
-            mlflow_run_id, event_id,
-        )  # fmt: skip
-        names = "predecessor, model_version, bundle_uri, bundle_id, verdict, reason, actor, mlflow_run_id, event_id"
-        sql = f"INSERT INTO promotions ({names}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}"
+            predecessor,
+            model_version,
+            bundle_uri,
+            bundle_id,
+            verdict,
+            reason,
+            actor,
+            mlflow_run_id,
+            event_id,
+        )
+        sql = f"INSERT INTO promotions ({_VALUES}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}"
         try:
             with self._connection() as connection, connection.cursor(row_factory=class_row(Promotion)) as cursor:
                 row = cursor.execute(sql, values).fetchone()
         except psycopg.errors.UniqueViolation as error:
             raise PromotionConflict(
-                f"promotion {values[0]} already has a successor: another run promoted first", field="predecessor",
+                f"promotion {values[0]} already has a successor: another run promoted first",
+                field="predecessor",
                 hint="compare with the new champion and promote again if still better: pvf model list",
-            ) from error  # fmt: skip
+            ) from error
         assert row is not None
         return row
 
@@ -132,9 +149,15 @@ class Promotions:
         if current is None or before is None:
             raise NoChampion("there is no earlier model to roll back to", hint="see pvf model list")
         return self.promote(
-            current.id, model_version=before.model_version, bundle_uri=before.bundle_uri, bundle_id=before.bundle_id,
-            verdict="rollback", reason=reason, actor=actor, mlflow_run_id=before.mlflow_run_id,
-        )  # fmt: skip
+            current.id,
+            model_version=before.model_version,
+            bundle_uri=before.bundle_uri,
+            bundle_id=before.bundle_id,
+            verdict="rollback",
+            reason=reason,
+            actor=actor,
+            mlflow_run_id=before.mlflow_run_id,
+        )
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:
@@ -155,9 +178,11 @@ def reconcile(promotions: Promotions, tracking: Tracking, store: ObjectStore) ->
         return []
     repaired = []
     deployed = {
-        "bundle_uri": current.bundle_uri, "bundle_id": current.bundle_id,
-        "model_version": str(current.model_version), "promotion_id": current.id,
-    }  # fmt: skip
+        "bundle_uri": current.bundle_uri,
+        "bundle_id": current.bundle_id,
+        "model_version": str(current.model_version),
+        "promotion_id": current.id,
+    }
     try:
         seen = store.get_json(DEPLOYED_KEY)
     except KeyError:

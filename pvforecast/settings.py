@@ -56,8 +56,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - not used here
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _RunningStack(settings_cls, init_settings, env_settings)
 
@@ -75,7 +75,7 @@ class _RunningStack(PydanticBaseSettingsSource):
         home = {**env_settings(), **init_settings()}.get("home", ".pvf")
         self._file = Path(home) / "run" / "stack.json"
 
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(self, _field: Any, field_name: str) -> tuple[Any, str, bool]:
         raise KeyError(field_name)  # values are given whole by __call__
 
     def __call__(self) -> dict[str, Any]:

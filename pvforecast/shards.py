@@ -51,14 +51,19 @@ def plan(
     chosen = sorted(parks) or registered
     unknown = sorted(set(chosen) - set(registered))
     if unknown:
-        raise UnknownPark(f"no park {unknown[0]!r}", field="parks", hint=f"registered: {', '.join(registered) or 'none'}")
+        known = ", ".join(registered) or "none"
+        raise UnknownPark(f"no park {unknown[0]!r}", field="parks", hint=f"registered: {known}")
     if not chosen:
         raise InvalidInput("no park is registered", field="parks", hint="add one: pvf park add")
     size = max(1, int(parks_per_shard))
     common = {
-        "since": since, "as_of": as_of, "source": source_name, "source_options": source_options, "recipe": recipe,
+        "since": since,
+        "as_of": as_of,
+        "source": source_name,
+        "source_options": source_options,
+        "recipe": recipe,
         "publish": publish,
-    }  # fmt: skip
+    }
     return [{"parks": chosen[i : i + size], **common} for i in range(0, len(chosen), size)]
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pvforecast.known import Floats, History, Known, WeatherRun
+from pvforecast.known import History, Known, WeatherRun
 from pvforecast.objects import ObjectStore
 from pvforecast.site import Site
 
@@ -56,7 +57,7 @@ def decode(data: bytes) -> Known:
     with pa.ipc.open_file(pa.BufferReader(data)) as reader:
         meta = json.loads(reader.schema.metadata[b"pvforecast"])
         batch = reader.get_batch(0)
-    tables: dict[str, dict[str, Floats]] = {"history": {}, "weather": {}}
+    tables: dict[str, dict[str, Any]] = {"history": {}, "weather": {}}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         table, _, variable = name.partition(".")
         values = column.flatten().to_numpy(zero_copy_only=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException, RestException
-from mlflow.utils.time import get_current_time_millis
 
 MODEL_NAME = "pv-forecast"
 EXPERIMENT = "pv-forecast"
@@ -37,11 +37,15 @@ class Tracking:
         return str(run.info.run_id)
 
     def log(
-        self, run_id: str, *, metrics: Mapping[str, float] | None = None, tags: Mapping[str, str] | None = None,
+        self,
+        run_id: str,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
         text: Mapping[str, str] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Add metrics, tags and text files (path -> content) to a run."""
-        now = get_current_time_millis()
+        now = time.time_ns() // 1_000_000
         finite = [Metric(k, float(v), now, 0) for k, v in (metrics or {}).items() if v == v]
         self._client.log_batch(run_id, metrics=finite, tags=[RunTag(k, str(v)) for k, v in (tags or {}).items()])
         for path, content in (text or {}).items():
@@ -88,10 +92,16 @@ class Tracking:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            return str(self._client.get_experiment_by_name(EXPERIMENT).experiment_id)
+            experiment = self._client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                raise
+            return str(experiment.experiment_id)
 
 
-def git_commit(root: Path = Path(__file__).resolve().parent.parent) -> str:
+_TREE = Path(__file__).resolve().parent.parent
+
+
+def git_commit(root: Path = _TREE) -> str:
     """The commit this code is of: `PVF_GIT_COMMIT`, or read from `.git` without a git binary; else ``unknown``."""
     named = os.environ.get("PVF_GIT_COMMIT")
     if named:

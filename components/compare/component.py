@@ -8,9 +8,9 @@ from components.image import APP_IMAGE
 
 
 @dsl.component(base_image=APP_IMAGE, install_kfp_package=False)
-def compare(
-    job: dict, report: dsl.Output[dsl.Markdown]
-) -> NamedTuple("Outputs", [("job", dict), ("verdict", str), ("promotes", bool)]):  # type: ignore[valid-type]
+def compare(job: dict, report: dsl.Output[dsl.Markdown]) -> NamedTuple(  # type: ignore[valid-type] # KFP reads the names of the outputs off this form
+    "Outputs", [("job", dict), ("verdict", str), ("promotes", bool)]
+):
     """Decide in one word - promote, refresh, keep, reject - by a paired block bootstrap over days.
 
     Args:

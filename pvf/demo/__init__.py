@@ -1,1 +1,1 @@
-"""`pvf run`: the whole path once, on real data: load, train, serve, check bit equality, backtest, and around the loop."""
+"""`pvf run`: the whole path once on real data: load, train, serve, compare bits, backtest, around the loop."""

@@ -38,9 +38,11 @@ def plant_and_detect(settings: Settings, say: Say) -> str:
     """
     end = scenario.LOSS_FROM + scenario.WATCHED
     arguments = {
-        "since": scenario.LOSS_FROM.isoformat(), "as_of": end.isoformat(),
-        "source_options": scenario.planted_loss(), "publish": False,
-    }  # fmt: skip
+        "since": scenario.LOSS_FROM.isoformat(),
+        "as_of": end.isoformat(),
+        "source_options": scenario.planted_loss(),
+        "publish": False,
+    }
     children.pipeline("ingestion", settings, arguments, lambda task: say(f"ingestion: {task}"))
     checks = 0
     until = end + timedelta(days=1)
@@ -55,7 +57,8 @@ def plant_and_detect(settings: Settings, say: Say) -> str:
     data = found["event"]["data"]
     alarms = ", ".join(f"{a['detector']} {a['score']:.1f} > {a['threshold']:.1f}" for a in data["alarms"])
     say(f"{checks} daily checks; {found['day']}: {found['park_id']} {alarms}")
-    say(f"likely {data['cause']['likely']}, advice: {data['advice']}; event {found['event_id']} (HTTP {found['delivered']})")
+    say(f"likely {data['cause']['likely']}, advice: {data['advice']}")
+    say(f"event {found['event_id']}, delivered with HTTP {found['delivered']}")
     return str(found["event_id"])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from inference.prediction_log import store as prediction_log
-from inference.prediction_log.events import RESPONSE
+from inference.prediction_log.record import RESPONSE, Row
 from inference.prediction_log.replay import replay
 from pvf import backtest, children, client, show
 from pvf.demo import loop, scenario
@@ -67,7 +67,9 @@ def demo(home: Path, *, once: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     steps = Steps(console, 8)
     summary = Summary()
-    with Stack(home, clock="snapshot", on_event=lambda line: console.print(f"      {line}", style="dim", markup=False)) as stack:
+    with Stack(
+        home, clock="snapshot", on_event=lambda line: console.print(f"      {line}", style="dim", markup=False)
+    ) as stack:
         settings = stack.settings
         try:
             _steps(steps, console, stack, settings, summary)
@@ -114,8 +116,9 @@ def _steps(steps: Steps, console: Console, stack: Stack, settings: Settings, sum
         summary.smart_persistence_daylight_nmae = scores.baselines["smart_persistence"]
         summary.skill = scores.skill
         say("observed weather: optimistic")
-        say(f"daylight nMAE {summary.daylight_nmae:.2%}, smart persistence {summary.smart_persistence_daylight_nmae:.2%}")
-        say(f"skill {summary.skill:.1%}, R² {scores.model['r2']:.3f}, the 80 % band holds {scores.model['daylight_picp80']:.1%}")
+        say(f"daylight nMAE {summary.daylight_nmae:.2%}; R² {scores.model['r2']:.3f}")
+        say(f"smart persistence {summary.smart_persistence_daylight_nmae:.2%}: skill {summary.skill:.1%}")
+        say(f"the 80 % band holds {scores.model['daylight_picp80']:.1%}")
     with steps.step("frozen drift references") as say:
         loop.make_references(settings, say)
     with steps.step(f"a drill: {scenario.PARK} loses {scenario.LOSS:.0%} for good; daily drift checks") as say:
@@ -180,7 +183,7 @@ def _bit_equal(settings: Settings, request_id: str, say: loop.Say) -> int:
     """Replay the logged response of a request; returns how many rows have the same bits."""
     dsn = settings.postgres_dsn.get_secret_value()
     deadline = time.monotonic() + 15
-    rows: list[prediction_log.Row] = []
+    rows: list[Row] = []
     while not rows and time.monotonic() < deadline:
         found = prediction_log.find(dsn, request_id=request_id)
         rows = [row for row in found if row.type == RESPONSE]
@@ -188,13 +191,15 @@ def _bit_equal(settings: Settings, request_id: str, say: loop.Say) -> int:
     if not rows:
         raise StackError(f"request {request_id} did not reach the prediction log", hint="see log/prediction-log.log")
     result = replay(wiring.objects(settings), rows[0])
-    say(f"{result.bit_equal_rows} of {result.rows} rows: equal float32 features and quantiles {result.first_difference or ''}")
+    say(f"{result.bit_equal_rows} of {result.rows} rows have equal float32 features and quantiles")
+    if result.first_difference:
+        say(result.first_difference)
     return result.bit_equal_rows
 
 
 def _close_loop(
     settings: Settings, every: clients.Clients, stack: Stack, event_id: str, summary: Summary, say: loop.Say
-) -> None:  # fmt: skip
+) -> None:
     event = loop.await_retrain(settings, event_id, stack.check)
     run = event["run"]
     summary.retrain_verdict, summary.retrain_mlflow_run_id = run["verdict"], run["mlflow_run_id"]
@@ -202,7 +207,7 @@ def _close_loop(
     if tags["event_id"] != event_id:
         raise StackError(f"MLflow run {run['mlflow_run_id']} names event {tags['event_id']!r}, not {event_id!r}")
     say(f"verdict {run['verdict']}: {tags['verdict_reason']}")
-    say(f"event {event_id} -> run {run['run_id']} -> MLflow run {run['mlflow_run_id']} -> version {run['model_version']}")
+    say(f"event {event_id} -> MLflow run {run['mlflow_run_id']} -> version {run['model_version']}")
     issue = loop.next_issue(settings, _instant(event))
     learning.publish_snapshots(every.lake, every.store, [park.id for park in PARKS], as_datetime64(issue.isoformat()))
     _await_bundle(settings)
@@ -231,8 +236,13 @@ def _zone(settings: Settings, park_id: str) -> str:
 def _how_to_go_on(console: Console, stack: Stack, settings: Settings) -> None:
     console.print("\n[bold]up.[/bold] Ask for a forecast:")
     body = json.dumps({"instances": [{"park_id": scenario.PARK}]})
-    console.print(f"  curl -s {settings.gateway_url}{client.PATH} -H 'x-api-key: {client.key(settings)}' -d '{body}'", markup=False)
+    console.print(
+        f"  curl -s {settings.gateway_url}{client.PATH} -H 'x-api-key: {client.key(settings)}' -d '{body}'",
+        markup=False,
+    )
     console.print("  .venv/bin/python -m pvf forecast pvdaq-50 serf-east")
     for part, url in stack.urls.items():
         console.print(f"  {part:<15} {url}")
-    console.print(f"  logs            {settings.home / 'log'}\nCtrl-C stops everything; state stays in {settings.home}.")
+    console.print(
+        f"  logs            {settings.home / 'log'}\nCtrl-C stops everything; state stays in {settings.home}."
+    )

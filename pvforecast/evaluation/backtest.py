@@ -96,11 +96,13 @@ def score(bundle: Bundle, record: ParkRecord, issues: Sequence[np.datetime64], h
     day = rows.daylight
     sources = {run.source for run in record.runs}
     return Scores(
-        record.site.park_id, str(issues[0]), str(issues[-1]),
+        record.site.park_id,
+        str(issues[0]),
+        str(issues[-1]),
         metrics.summary(rows.target, quantiles, bundle.quantiles, day),
         {name: metrics.nmae(rows.target[day], values[day]) for name, values in shown.items()},
         optimistic=any("observed" in source for source in sources),
-    )  # fmt: skip
+    )
 
 
 def predict(bundle: Bundle, rows: Rows) -> Floats:

@@ -14,7 +14,8 @@ _MIN_CLEAR = 0.02  # below this the clear-sky index is noise and plain persisten
 
 def persistence(known: Known, valid_at: Times) -> Floats:
     """Power of the newest known day at the same hour; 0 where nothing is known. Shape [n]."""
-    return np.nan_to_num(_last_day(known, valid_at)[0])
+    power: Floats = np.nan_to_num(_last_day(known, valid_at)[0])
+    return power
 
 
 def smart_persistence(known: Known, valid_at: Times) -> Floats:
@@ -23,12 +24,14 @@ def smart_persistence(known: Known, valid_at: Times) -> Floats:
     clear_now = clear_sky_power(known.site, valid_at)
     clear_then = clear_sky_power(known.site, valid_at - days * _DAY)
     scaled = power / np.maximum(clear_then, _MIN_CLEAR) * clear_now
-    return np.clip(np.nan_to_num(np.where(clear_then > _MIN_CLEAR, scaled, power)), 0.0, 1.0)
+    result: Floats = np.clip(np.nan_to_num(np.where(clear_then > _MIN_CLEAR, scaled, power)), 0.0, 1.0)
+    return result
 
 
 def physical(known: Known, valid_at: Times) -> Floats:
     """PVWatts from the weather run, clipped to capacity; 0 without weather. Shape [n]."""
-    return np.nan_to_num(physical_power(known.site, known.weather, valid_at))
+    power: Floats = np.nan_to_num(physical_power(known.site, known.weather, valid_at))
+    return power
 
 
 def _last_day(known: Known, valid_at: Times) -> tuple[Floats, np.ndarray]:

@@ -58,9 +58,14 @@ def first(challenger: float, smart_persistence: float) -> Comparison:
 
 
 def compare(
-    challenger: Floats, champion: Floats, day: npt.NDArray[np.datetime64], park: npt.NDArray[np.object_], *, same_recipe: bool,
+    challenger: Floats,
+    champion: Floats,
+    day: npt.NDArray[np.datetime64],
+    park: npt.NDArray[np.object_],
+    *,
+    same_recipe: bool,
     seed: int = 0,
-) -> Comparison:  # fmt: skip
+) -> Comparison:
     """Compare two models by the pinball loss of the same rows.
 
     Parameters

@@ -17,16 +17,11 @@ def scores(results: Iterable[Scores]) -> str:
     lines += [
         "Day-ahead, issued 00:00 local, leads 1-24 h; errors in % of `ac_capacity_kw`, daylight hours.",
         "",
-        "| park | tested | nMAE | smart persistence | 24 h persistence | physical | skill | R² | bias | CRPS | 80 % band holds |",
+        "| park | tested | nMAE | smart persistence | 24 h persistence | physical | skill | R² | bias | CRPS "
+        "| 80 % band holds |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for r in results:
-        m, b = r.model, r.baselines
-        lines.append(
-            f"| {r.park_id} | {r.test_from[:10]} … {r.test_until[:10]} | {m['daylight_nmae']:.2%} | {b['smart_persistence']:.2%} "
-            f"| {b['persistence_24h']:.2%} | {b['physical']:.2%} | {r.skill:.1%} | {m['r2']:.3f} | {m['daylight_bias']:+.2%} "
-            f"| {m['daylight_crps']:.2%} | {m['daylight_picp80']:.1%} |"
-        )
+    lines += [_row(result) for result in results]
     return "\n".join(lines) + "\n"
 
 
@@ -41,3 +36,18 @@ def comparison(result: Comparison) -> str:
             f"| champion | {result.champion:.3%} |",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _row(result: Scores) -> str:
+    m, b = result.model, result.baselines
+    cells = [
+        result.park_id,
+        f"{result.test_from[:10]} … {result.test_until[:10]}",
+        *(f"{x:.2%}" for x in (m["daylight_nmae"], b["smart_persistence"], b["persistence_24h"], b["physical"])),
+        f"{result.skill:.1%}",
+        f"{m['r2']:.3f}",
+        f"{m['daylight_bias']:+.2%}",
+        f"{m['daylight_crps']:.2%}",
+        f"{m['daylight_picp80']:.1%}",
+    ]
+    return f"| {' | '.join(cells)} |"

@@ -29,8 +29,10 @@ def load(lake: Lake, park_id: str, *, versions: dict[str, int] | None = None) ->
     version = (versions or {}).get
     generation = lake.read(GENERATION, park_id=park_id, version=version(GENERATION.name))
     hours, available, power = (
-        _times(generation, "valid_at"), _times(generation, "available_at"), _floats(generation, "power_kw")
-    )  # fmt: skip
+        _times(generation, "valid_at"),
+        _times(generation, "available_at"),
+        _floats(generation, "power_kw"),
+    )
     order = np.lexsort((available, hours))
     weather = lake.read(WEATHER, park_id=park_id, version=version(WEATHER.name))
     return ParkRecord(site(lake, park_id), _runs(weather), hours[order], available[order], power[order])
@@ -43,9 +45,7 @@ def site(lake: Lake, park_id: str) -> Site:
         raise UnknownPark(f"no park {park_id!r} in the lake", field="park_id", hint="list them: pvf park list")
     newest = max(rows.to_pylist(), key=lambda row: row["valid_from"])
     facts = json.loads(newest["facts"])
-    return Site(
-        park_id=facts["id"], **{name: facts[name] for name in Site.__dataclass_fields__ if name != "park_id"}
-    )  # fmt: skip
+    return Site(park_id=facts["id"], **{name: facts[name] for name in Site.__dataclass_fields__ if name != "park_id"})
 
 
 def _runs(weather: pa.Table) -> tuple[WeatherRun, ...]:
@@ -67,14 +67,16 @@ def _runs(weather: pa.Table) -> tuple[WeatherRun, ...]:
                 available_at[rows[0]],
                 valid_at[rows],
                 {name: values[rows] for name, values in variables.items()},
-            )  # fmt: skip
+            )
         )
     return tuple(runs)
 
 
 def _times(table: pa.Table, name: str) -> Times:
-    return table[name].to_numpy().astype("datetime64[s]")
+    times: Times = table[name].to_numpy().astype("datetime64[s]")
+    return times
 
 
 def _floats(table: pa.Table, name: str) -> Floats:
-    return table[name].to_numpy().astype(np.float64)
+    floats: Floats = table[name].to_numpy().astype(np.float64)
+    return floats

@@ -42,9 +42,14 @@ class Lake:
         return -1 if delta is None else int(delta.version())
 
     def read(
-        self, table: Table, *, park_id: str | None = None, columns: Sequence[str] | None = None,
-        where: pc.Expression | None = None, version: int | None = None,
-    ) -> pa.Table:  # fmt: skip
+        self,
+        table: Table,
+        *,
+        park_id: str | None = None,
+        columns: Sequence[str] | None = None,
+        where: pc.Expression | None = None,
+        version: int | None = None,
+    ) -> pa.Table:
         """Rows of a table, of one park where `park_id` is given; empty when the table does not exist.
 
         Parameters
@@ -104,10 +109,13 @@ class Lake:
 
         def commit(delta: DeltaTable) -> int:
             write_deltalake(
-                delta, data, mode="overwrite", schema_mode="merge",
+                delta,
+                data,
+                mode="overwrite",
+                schema_mode="merge",
                 predicate=f"bucket = {bucket_of(park_id)} AND park_id = '{park_id}'",
                 commit_properties=CommitProperties(custom_metadata=metadata, max_commit_retries=0),
-            )  # fmt: skip
+            )
             return len(data)
 
         self._commit(table, commit)
@@ -162,7 +170,7 @@ class Lake:
 
 
 def s3_options(endpoint: str, access_key: str, secret_key: str, region: str = "us-east-1") -> dict[str, str]:
-    """Storage options for an S3 server. Conditional put by ETag keeps concurrent commits from overwriting each other."""
+    """Storage options for an S3 server. Conditional put by ETag keeps concurrent commits apart."""
     return {
         "aws_endpoint": endpoint,
         "aws_access_key_id": access_key,

@@ -158,9 +158,14 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
         if spec.hash != info.pop("spec")["hash"]:
             raise BundleError(f"{uri}: bundle.json was altered: its spec does not match its hash")
         bundle = Bundle(
-            files["model.ubj"], spec, tuple(info.pop("quantiles")), np.array(info.pop("shifts")),
-            tuple(info.pop("lead_edges")), features, info,
-        )  # fmt: skip
+            files["model.ubj"],
+            spec,
+            tuple(info.pop("quantiles")),
+            np.array(info.pop("shifts")),
+            tuple(info.pop("lead_edges")),
+            features,
+            info,
+        )
     except (ValueError, KeyError, TypeError, pa.ArrowInvalid, xgb.core.XGBoostError) as error:
         raise BundleError(f"{uri} cannot be read: {error}") from error
     difference = float(np.abs(bundle.predict(features) - expected).max(initial=0.0))

@@ -61,11 +61,19 @@ class Recipe:
     def params(self) -> dict[str, Any]:
         """For `xgboost.train`."""
         return {
-            "objective": "reg:quantileerror", "quantile_alpha": list(self.quantiles), "tree_method": "hist",
-            "max_depth": self.max_depth, "eta": self.eta, "min_child_weight": self.min_child_weight,
-            "subsample": self.subsample, "colsample_bytree": self.colsample_bytree, "max_bin": self.max_bin,
-            "seed": self.seed, "nthread": 2, "verbosity": 0,
-        }  # fmt: skip
+            "objective": "reg:quantileerror",
+            "quantile_alpha": list(self.quantiles),
+            "tree_method": "hist",
+            "max_depth": self.max_depth,
+            "eta": self.eta,
+            "min_child_weight": self.min_child_weight,
+            "subsample": self.subsample,
+            "colsample_bytree": self.colsample_bytree,
+            "max_bin": self.max_bin,
+            "seed": self.seed,
+            "nthread": 2,
+            "verbosity": 0,
+        }
 
 
 def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any] | None = None) -> Bundle:
@@ -84,13 +92,19 @@ def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any]
     if len(known) < MIN_ROWS:
         raise NotEnoughData(
             f"{len(known)} metered daylight rows before {as_of}, at least {MIN_ROWS} are needed",
-            field="as_of", hint="ingest more history, or train later",
-        )  # fmt: skip
+            field="as_of",
+            hint="ingest more history, or train later",
+        )
     shifts = _shifts(known, recipe)
     booster = _fit(known, recipe)
     golden = np.linspace(0, len(known) - 1, _GOLDEN_ROWS).astype(int)
     return Bundle(
-        bytes(booster.save_raw("ubj")), recipe.spec, recipe.quantiles, shifts, LEAD_EDGES, known.features[golden],
+        bytes(booster.save_raw("ubj")),
+        recipe.spec,
+        recipe.quantiles,
+        shifts,
+        LEAD_EDGES,
+        known.features[golden],
         {
             **(info or {}),
             "recipe": recipe.as_dict(),
@@ -101,7 +115,7 @@ def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any]
             "resolution": "PT1H",
             "versions": {"xgboost": xgb.__version__, "numpy": np.__version__, "python": platform.python_version()},
         },
-    )  # fmt: skip
+    )
 
 
 def _fit(rows: Rows, recipe: Recipe) -> xgb.Booster:

@@ -17,7 +17,10 @@ class Source(Protocol):
     A read gives what was measured in [since, until), and the runs available in [since, until]: never anything later.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As in the column `source` of its rows."""
+        ...
 
     def generation(self, park: Park, since: datetime, until: datetime) -> pd.DataFrame:
         """Columns of the table ``raw/generation``."""

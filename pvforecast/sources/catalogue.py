@@ -28,5 +28,7 @@ def source(name: str, options: dict[str, Any] | None = None) -> Source:
         return PvdaqSamples()
     start = datetime.fromisoformat(loss["start"])
     if start.tzinfo is None:
-        raise InvalidInput("has no UTC offset", field="source_options.loss.start", hint="e.g. 2013-08-20T06:00:00+00:00")
+        raise InvalidInput(
+            "has no UTC offset", field="source_options.loss.start", hint="e.g. 2013-08-20T06:00:00+00:00"
+        )
     return PvdaqSamples(PlantedLoss(loss["park_id"], start, float(loss["fraction"])))

@@ -30,18 +30,34 @@ RECEIPT_DELAY = timedelta(minutes=20)  # assumed: 15-minute interval, sent 5 min
 RUN_HOURS = 48
 _SERF_MOVED = timedelta(days=1096)
 
-_GOLDEN = {"elevation_m": 1829.0, "timezone": "America/Denver", "surface_tilt": 45.0, "surface_azimuth": 158.0}
-
 PARKS = (
     Park(
-        id="pvdaq-50", name="PVDAQ system 50", latitude=39.7406, longitude=-105.1775, ac_capacity_kw=3.05,
-        source=SOURCE, note="capacity: 99.9th percentile of its power", **_GOLDEN,
+        id="pvdaq-50",
+        name="PVDAQ system 50",
+        latitude=39.7406,
+        longitude=-105.1775,
+        elevation_m=1829,
+        timezone="America/Denver",
+        ac_capacity_kw=3.05,
+        surface_tilt=45,
+        surface_azimuth=158,
+        source=SOURCE,
+        note="capacity: 99.9th percentile of its power",
     ),
     Park(
-        id="serf-east", name="SERF East", latitude=39.742, longitude=-105.1727, ac_capacity_kw=4.98,
-        source=SOURCE, note="measured in 2016, moved back by 1,096 days", **_GOLDEN,
+        id="serf-east",
+        name="SERF East",
+        latitude=39.742,
+        longitude=-105.1727,
+        elevation_m=1829,
+        timezone="America/Denver",
+        ac_capacity_kw=4.98,
+        surface_tilt=45,
+        surface_azimuth=158,
+        source=SOURCE,
+        note="measured in 2016, moved back by 1,096 days; capacity: 99.9th percentile of its power",
     ),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
