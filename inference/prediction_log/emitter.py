@@ -21,7 +21,7 @@ from prometheus_client import Counter, Gauge
 from inference.prediction_log.events import Event, Pair, encode
 from inference.prediction_log.spool import Spool
 from inference.protocol import MODEL_NAME
-from pvforecast.errors import StackError
+from pvforecast.errors import InvalidInput, StackError
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,11 @@ class Emitter:
     folder : of the spool.
     queue_pairs : how many pairs may wait in memory.
     timeout_s : for one event.
+
+    Raises
+    ------
+    InvalidInput, StackError
+        the URL is none, the folder cannot be made.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class Emitter:
         timeout_s: float = 2.0,
         spool_bytes: int = 64 * 2**20,
     ) -> None:
+        if url and httpx.URL(url).scheme not in ("http", "https"):
+            raise InvalidInput(f"{url!r} is no URL", field="PVF_PREDICTION_LOG_URL", hint="e.g. http://127.0.0.1:9090")
         self._url = url
         self._namespace = namespace
         self._queue: queue.Queue[Pair] = queue.Queue(queue_pairs)
@@ -104,6 +111,9 @@ class Emitter:
                 self._step()
             except OSError as error:
                 log.error("the prediction log's spool cannot be used: %s", error)
+                time.sleep(0.2)
+            except Exception:
+                log.exception("a step of the prediction log failed")
                 time.sleep(0.2)
         self._spool.close()
 

@@ -60,7 +60,7 @@ def problem(error: Exception) -> Problem:
                 503, "the park's data or the model cannot be read at the moment", error.code, hint="try again later"
             )
         case kserve_errors.InvalidInput():
-            return Problem(400, f"the body is not JSON: {error}", "invalid_json", "body", _SEE_DOCS)
+            return Problem(400, f"it is not JSON, or no CloudEvent: {error}", InvalidInput.code, "body", _SEE_DOCS)
         case kserve_errors.ModelNotFound():
             return Problem(404, str(error), "unknown_model", "model_name", f"the model is named {MODEL_NAME}")
         case kserve_errors.ModelNotReady():

@@ -21,9 +21,10 @@ from inference.transformer.client import Inference, PredictorClient, SpecMoved
 from inference.transformer.clock import Clock
 from inference.transformer.errors import Unavailable
 from inference.transformer.forecast import Question
-from inference.transformer.request import Instance, parse
+from inference.transformer.request import MAX_HORIZON_HOURS, Instance, parse
 from inference.transformer.snapshots import Snapshot, Snapshots, plausible, require
 from inference.transformer.specs import Header, Specs
+from pvforecast.errors import InvalidInput
 from pvforecast.features import Features
 
 FORECASTS = Counter("pvf_forecasts", "Forecasts served.")
@@ -68,6 +69,9 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         emitter: Emitter,
         default_hours: int,
     ) -> None:
+        if not 1 <= default_hours <= MAX_HORIZON_HOURS:
+            hint = f"a whole number of hours from 1 to {MAX_HORIZON_HOURS}"
+            raise InvalidInput(f"{default_hours} hours", field="PVF_HORIZON_HOURS", hint=hint)
         super().__init__(MODEL_NAME)
         self.ready = True
         self._snapshots = snapshots

@@ -95,8 +95,9 @@ class Specs:
         if deployment is None or (self._current is not None and self._current.deployment == deployment):
             return
         header = Header(deployment, *self._read(deployment.bundle_uri))
-        self._headers.pop(deployment.bundle_uri, None)
-        self._headers = dict([*self._headers.items(), (deployment.bundle_uri, header)][-_REMEMBERED:])
+        # A new dictionary: the event loop may be reading the old one.
+        earlier = [item for item in self._headers.items() if item[0] != deployment.bundle_uri]
+        self._headers = dict([*earlier, (deployment.bundle_uri, header)][-_REMEMBERED:])
         self._current = header
         log.info("features of spec %s for bundle %s", header.spec.hash, deployment.bundle_id)
 

@@ -225,6 +225,20 @@ def test_every_wrong_field_is_named_at_once(stack: Serving) -> None:
     )
 
 
+def test_a_question_that_comes_as_a_cloudevent_is_answered_as_one(stack: Serving) -> None:
+    event = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/me", "ce-type": "ask"}
+    response = stack.ask(OK, **ALL, **event)
+    assert response.json() == stack.ask(OK, **ALL).json()
+    assert response.headers["ce-type"] == "io.kserve.inference.response"
+    for wrong in ({"ce-specversion": "9.9"}, {"ce-time": "yesterday"}):
+        refused = stack.ask(OK, **ALL, **event | wrong)
+        assert refused.status_code in (200, 400)
+        assert refused.status_code == 200 or refused.json()["hint"]
+    empty = {name.removeprefix("ce-"): value for name, value in event.items()} | {"data": [1], "time": "x"}
+    structured = httpx.post(f"{stack.url}/v1/models/pv-forecast:predict", json=empty, headers=ALL)
+    assert (structured.status_code, structured.json()["field"]) == (400, "body")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

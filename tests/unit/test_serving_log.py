@@ -102,6 +102,12 @@ def test_what_is_queued_when_the_service_stops_is_spooled(tmp_path: Path) -> Non
     assert len(spooled(Spool(tmp_path))) == 400
 
 
+def test_a_sink_that_is_no_url_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Emitter("localhost:80", tmp_path)
+    assert caught.value.field == "PVF_PREDICTION_LOG_URL"
+
+
 def test_a_spool_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StackError) as caught:
