@@ -230,10 +230,8 @@ def test_a_question_that_comes_as_a_cloudevent_is_answered_as_one(stack: Serving
     response = stack.ask(OK, **ALL, **event)
     assert response.json() == stack.ask(OK, **ALL).json()
     assert response.headers["ce-type"] == "io.kserve.inference.response"
-    for wrong in ({"ce-specversion": "9.9"}, {"ce-time": "yesterday"}):
-        refused = stack.ask(OK, **ALL, **event | wrong)
-        assert refused.status_code in (200, 400)
-        assert refused.status_code == 200 or refused.json()["hint"]
+    refused = stack.ask(OK, **ALL, **event | {"ce-specversion": "9.9"})
+    assert (refused.status_code, refused.json()["field"]) == (400, "body")
     empty = {name.removeprefix("ce-"): value for name, value in event.items()} | {"data": [1], "time": "x"}
     structured = httpx.post(f"{stack.url}/v1/models/pv-forecast:predict", json=empty, headers=ALL)
     assert (structured.status_code, structured.json()["field"]) == (400, "body")
