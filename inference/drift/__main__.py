@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
             raise InvalidInput("the lake has no parks", field="lake_uri", hint="load data first, or check the URI")
         return _check(options, lake, parks) if options.command == "check" else _reference(options, lake, parks)
     except PvForecastError as error:
-        print(f"drift: {error}", file=sys.stderr)
+        print(f"drift: {_one_line(error)}", file=sys.stderr)
         return 1
 
 
@@ -40,7 +40,7 @@ def _check(options: argparse.Namespace, lake: Lake, parks: list[str]) -> int:
         print(json.dumps(line.as_dict(), sort_keys=True) if options.json else _readable(line), flush=True)
         if line.status == job.FAILED:
             failed = True
-            print(f"drift: {line.park_id} {line.day}: {line.reason}", file=sys.stderr)
+            print(f"drift: {line.park_id} {line.day}: {_one_line(line.reason)}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -49,6 +49,10 @@ def _reference(options: argparse.Namespace, lake: Lake, parks: list[str]) -> int
         summary = "{park_id}  {status}  {reference_id}  {kind}, {first} ... {until}".format(**made)
         print(json.dumps(made, sort_keys=True) if options.json else summary, flush=True)
     return 0
+
+
+def _one_line(problem: object) -> str:
+    return " ".join(str(problem).split())
 
 
 def _readable(line: job.Line) -> str:

@@ -26,7 +26,7 @@ TABLE = Table(
             ("booster_ubj", pa.binary()),
         ]
     ),
-    ("reference_id",),
+    ("reference_id", "stored_at"),
     None,
 )
 
