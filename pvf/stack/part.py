@@ -43,6 +43,7 @@ class Part:
     finish: Callable[[], None] = _nothing
     cwd: Path | None = None
     user: tuple[int, int] | None = None  # uid and gid; None: whoever runs the stack
+    folder: Path | None = None  # a directory that only processes of this part work in
     start_deadline_s: float = 60.0
     stop_signal: int = int(signal.SIGTERM)
     stop_deadline_s: float = 10.0

@@ -88,6 +88,7 @@ def part(home: Path, port: int, keys: Keyring) -> Part:
         prepare=prepare,
         finish=finish,
         cwd=base,
+        folder=data,
         user=user,
         stop_signal=int(signal.SIGINT),  # "fast": SIGTERM would wait for clients to leave
         stop_deadline_s=20.0,
@@ -197,22 +198,14 @@ def _initialise(programs: Path, data: Path, password: str, user: tuple[int, int]
 
 
 def _end_leftover(data: Path) -> None:
-    """Deal with the postmaster.pid of a server that did not stop in order.
+    """End what still works on the data, and remove the postmaster.pid of a server that did not stop in order.
 
-    Postgres refuses to start when any process has the number in it, even a stranger that got it later.
+    Postgres refuses to start when any process has the number in that file, even a stranger that got it later, and
+    when a backend of the killed server has not left the shared memory yet.
     """
-    file = data / "postmaster.pid"
-    if not file.exists():
-        return
-    pid = int(file.read_text().split("\n", 1)[0] or 0)
-    try:
-        ours = Path(f"/proc/{pid}/cwd").resolve(strict=True) == data.resolve()
-    except OSError:
-        ours = False
-    found = processes.stat(pid) if ours else None
-    if found is not None and not found.zombie:
-        processes.stop([processes.Entry(NAME, pid, found.started, 0, int(signal.SIGINT))])
-    file.unlink(missing_ok=True)
+    left = processes.working_in(str(data.resolve()))
+    processes.stop([processes.Entry(NAME, one.pid, one.started, 0, int(signal.SIGINT)) for one in left])
+    (data / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _ensure_database(connection: psycopg.Connection[tuple[object, ...]], name: str, password: str) -> None:

@@ -1,8 +1,9 @@
 """Which processes a run started, and how they are ended.
 
 Only the standard library and /proc: the guardian imports this, and it has to be small and quick.
-Each part leads a session of its own, so its members are found by session number; descendants are followed
-as well, because Postgres' backends open sessions of their own.
+Each part leads a session of its own, so its members are found by session number, and their descendants by
+parent. Postgres' backends open sessions of their own and lose their parent when it is killed: they are found by
+their working directory.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Entry:
     stage: int  # parts of a higher stage need those of lower ones, so they stop first
     stop_signal: int = int(signal.SIGTERM)
     stop_deadline_s: float = 10.0
+    folder: str = ""  # whatever works in this directory belongs to the part as well
 
 
 def stat(pid: int) -> Stat | None:
@@ -65,15 +67,28 @@ def table() -> dict[int, Stat]:
 
 
 def members(entry: Entry) -> set[Stat]:
-    """The living processes of a part: its session and all their descendants."""
+    """The living processes of a part: its session, what works in its folder, and all their descendants."""
     rows = table()
     leader = rows.get(entry.pid)
-    if leader is not None and leader.started != entry.started:
-        return set()  # the number was given to a stranger, which happens only when our session is empty
-    found = {pid for pid, row in rows.items() if row.session == entry.pid and row.started >= entry.started}
+    found = {one.pid for one in working_in(entry.folder) if one.started >= entry.started} if entry.folder else set()
+    if leader is None or leader.started == entry.started:
+        found |= {pid for pid, row in rows.items() if row.session == entry.pid and row.started >= entry.started}
+    # otherwise the number was given to a stranger, which happens only when our session is empty
     while more := {pid for pid, row in rows.items() if row.parent in found} - found:
         found |= more
-    return {rows[pid] for pid in found if not rows[pid].zombie}
+    return {rows[pid] for pid in found if pid in rows and not rows[pid].zombie}
+
+
+def working_in(folder: str) -> set[Stat]:
+    """The living processes with that working directory, as far as this user may know."""
+    found = set()
+    for row in table().values():
+        try:
+            if os.readlink(f"/proc/{row.pid}/cwd") == folder and not row.zombie:
+                found.add(row)
+        except OSError:  # another user's, or gone meanwhile
+            continue
+    return found
 
 
 def stop(

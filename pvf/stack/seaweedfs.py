@@ -18,6 +18,7 @@ from pvforecast.errors import NotReady, StackError
 from pvforecast.objects import ObjectStore
 
 NAME = "seaweedfs"
+_PROBE = ".stack/probe"
 _SERVERS = ("master", "volume", "filer", "admin")
 
 
@@ -55,11 +56,15 @@ def part(data_dir: Path, socket_dir: Path, s3_port: int, ports: Ports, bucket: s
             stale.unlink()
 
     def health() -> None:
+        """Listing is not enough: it works before the volumes are back, while every read still fails."""
         listens(s3_port)
         store = ObjectStore(endpoint, bucket, keys.s3_access_key, keys.s3_secret_key, timeout_s=2.0)
         try:
-            next(iter(store.keys("models/")), None)
-        except NotReady as error:
+            if store.exists(_PROBE):  # of an earlier start: the old volumes are back
+                store.get(_PROBE)
+            store.put(_PROBE, b"written at each start of the stack")
+            store.get(_PROBE)
+        except (NotReady, KeyError) as error:
             raise UnhealthyError(str(error)) from error
 
     return Part(

@@ -131,8 +131,15 @@ class Supervisor:
 
     def _entry(self, part: Part, pid: int) -> Entry:
         found = processes.stat(pid)
-        started = found.started if found else 0
-        return Entry(part.name, pid, started, self._stages[part.name], part.stop_signal, part.stop_deadline_s)
+        return Entry(
+            part.name,
+            pid,
+            started=found.started if found else 0,
+            stage=self._stages[part.name],
+            stop_signal=part.stop_signal,
+            stop_deadline_s=part.stop_deadline_s,
+            folder=str(part.folder.resolve()) if part.folder else "",
+        )
 
     def _healthy(self, running: _Running) -> bool:
         try:

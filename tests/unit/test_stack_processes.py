@@ -99,6 +99,20 @@ def test_the_children_of_a_dead_leader_are_ended(spawn: Callable[[str], subproce
     assert not processes.members(entry)
 
 
+def test_what_left_session_and_parent_is_found_by_its_folder(
+    spawn: Callable[[str], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    process = spawn(f"cd {tmp_path} && setsid sleep 60 & sleep 0.2; echo ready; wait")
+    _ready(process)
+    lost, entry = _entry(process), _entry(process, folder=str(tmp_path.resolve()))
+    process.kill()
+    process.wait()
+    assert processes.members(lost) == set()
+    (left,) = processes.members(entry)
+    processes.stop([entry])
+    assert not processes.alive(left.pid)
+
+
 def test_the_stop_signal_is_the_parts_own(spawn: Callable[[str], subprocess.Popen[bytes]]) -> None:
     process = spawn("trap 'exit 7' INT; trap '' TERM; echo ready; while :; do sleep 0.05; done")
     _ready(process)
