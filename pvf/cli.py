@@ -36,6 +36,9 @@ def main() -> None:
     except PvForecastError as error:
         print(f"pvf: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("pvf: stopped", file=sys.stderr)
+        sys.exit(130)
 
 
 @app.command()

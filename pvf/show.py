@@ -72,7 +72,7 @@ def fan_chart(prediction: dict[str, Any], zone: str, path: Path, metered_kw: Flo
     )
     axes.xaxis.set_major_locator(HourLocator(byhour=(0, 6, 12, 18), tz=ZoneInfo(zone)))  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(DateFormatter("%d %b\n%H:%M", tz=ZoneInfo(zone)))  # type: ignore[no-untyped-call]
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.15 * float(max(power[levels[-1]].max(), 0.01)))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=5, loc="upper left", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)

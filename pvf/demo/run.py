@@ -23,7 +23,6 @@ from pvforecast import clients, ingestion, learning, snapshot, wiring
 from pvforecast.errors import NotReady, PvForecastError, StackError
 from pvforecast.known import Floats
 from pvforecast.processing import hourly_generation
-from pvforecast.registry import DEPLOYED_KEY
 from pvforecast.settings import Settings
 from pvforecast.shards import as_datetime64
 from pvforecast.sources.pvdaq_samples import PARKS, WEATHER_SOURCE, PvdaqSamples
@@ -96,7 +95,7 @@ def _steps(steps: Steps, console: Console, stack: Stack, settings: Settings, sum
         _first_model(settings, every, say)
     with steps.step("a forecast through the gateway") as say:
         stack.check()
-        _await_bundle(settings)
+        _await_forecast(settings, bundle_id=every.promotions.champion().bundle_id)
         answer = _ask(settings)
         predictions = answer.predictions
         summary.seconds_to_first_forecast = round(steps.seconds, 1)
@@ -158,21 +157,23 @@ def _first_model(settings: Settings, every: clients.Clients, say: loop.Say) -> N
     say(f"champion: version {champion.model_version}, bundle {champion.bundle_id}, MLflow run {champion.mlflow_run_id}")
 
 
-def _await_bundle(settings: Settings) -> None:
-    """Wait until the predictor answers with the deployed bundle."""
-    wanted = wiring.objects(settings).get_json(DEPLOYED_KEY)["bundle_id"]
+def _await_forecast(settings: Settings, *, bundle_id: str, issued_at: datetime | None = None) -> dict[str, Any]:
+    """Wait until serving answers with this bundle, and as of this time where one is given; returns the forecast."""
+    wanted = {"bundle_id": bundle_id}
+    if issued_at is not None:
+        wanted["issued_at"] = issued_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     deadline = time.monotonic() + _RELOAD_DEADLINE_S
-    served = "nothing"
+    answered: dict[str, Any] = {}
     while time.monotonic() < deadline:
         try:
-            answer = client.forecast(settings, [{"park_id": scenario.PARK, "horizon_hours": 1}])
-            served = answer.predictions[0]["bundle_id"]
+            answered = client.forecast(settings, [{"park_id": scenario.PARK}]).predictions[0]
         except NotReady as error:
-            served = str(error)
-        if served == wanted:
-            return
+            answered = {"error": str(error)}
+        if wanted.items() <= answered.items():
+            return answered
         time.sleep(0.3)
-    raise StackError(f"bundle {wanted} is deployed, but serving answers with {served}", hint="see log/predictor.log")
+    last = {name: answered.get(name) for name in ("error", *wanted)}
+    raise StackError(f"serving should answer {wanted}, and answers {last}", hint="see log/predictor.log")
 
 
 def _ask(settings: Settings) -> client.Answer:
@@ -208,16 +209,11 @@ def _close_loop(
         raise StackError(f"MLflow run {run['mlflow_run_id']} names event {tags['event_id']!r}, not {event_id!r}")
     say(f"verdict {run['verdict']}: {tags['verdict_reason']}")
     say(f"event {event_id} -> MLflow run {run['mlflow_run_id']} -> version {run['model_version']}")
-    issue = loop.next_issue(settings, _instant(event))
+    issue = loop.next_issue(settings, datetime.fromisoformat(event["event_time"]))
     learning.publish_snapshots(every.lake, every.store, [park.id for park in PARKS], as_datetime64(issue.isoformat()))
-    _await_bundle(settings)
-    after = _ask(settings).predictions[0]
+    after = _await_forecast(settings, bundle_id=every.promotions.champion().bundle_id, issued_at=issue)
     summary.serving_model_version = str(after["model_version"])
     say(f"serving version {summary.serving_model_version} at {after['issued_at']}, without a restart")
-
-
-def _instant(event: dict[str, Any]) -> datetime:
-    return datetime.fromisoformat(event["time"])
 
 
 def _metered(prediction: dict[str, Any]) -> Floats:

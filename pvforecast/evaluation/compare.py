@@ -29,7 +29,7 @@ class Comparison:
     Attributes
     ----------
     difference : mean of challenger - champion by day; negative = challenger better.
-    interval : its 95 % paired bootstrap interval, days resampled in blocks of three.
+    interval : its 95 % paired bootstrap interval over days.
     """
 
     verdict: Verdict
@@ -98,10 +98,11 @@ def compare(
     return Comparison("keep", f"no significant difference: {span}", *means, worst)
 
 
-def _bootstrap(daily: Floats, seed: int, block: int = 3) -> tuple[float, float]:
-    """95 % interval of the mean of daily differences; circular blocks of `block` days."""
+def _bootstrap(daily: Floats, seed: int) -> tuple[float, float]:
+    """95 % interval of the mean of daily differences; circular blocks of three days, of one where days are few."""
     random = np.random.default_rng(seed)
     n = len(daily)
+    block = 3 if n >= 12 else 1
     starts = random.integers(0, n, (_SAMPLES, -(-n // block)))
     picks = (starts[:, :, None] + np.arange(block)).reshape(_SAMPLES, -1)[:, :n] % n
     low, high = np.quantile(daily[picks].mean(axis=1), [0.025, 0.975])
