@@ -29,22 +29,19 @@ def build_app(trigger: Trigger) -> FastAPI:
     answers = Counter("pvf_retrain_answers", "Posted events by what became of them.", ["outcome"], registry=registry)
 
     @app.post("/")
-    async def receive(request: Request) -> JSONResponse:
+    async def receive(request: Request) -> Response:
         try:
             body = await _body(request)
             event = cloudevent.parse({k.lower(): v for k, v in request.headers.items()}, body)
         except cloudevent.UnsupportedType as error:
             answers.labels("unsupported").inc()
-            return JSONResponse({"outcome": "ignored", "reason": str(error)}, 202)
+            return _taken("ignored", str(error))
         except InvalidInput:
             answers.labels("invalid").inc()
             raise
         answer = await run_in_threadpool(trigger.accept, event)
         answers.labels(answer.outcome).inc()
-        return JSONResponse(
-            {"outcome": answer.outcome, "reason": answer.reason, "event_id": event["id"]},
-            200 if answer.outcome == "duplicate" else 202,
-        )
+        return _taken(answer.outcome, answer.reason)
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
@@ -71,6 +68,13 @@ def build_app(trigger: Trigger) -> FastAPI:
 
     app.add_exception_handler(PvForecastError, _error)
     return app
+
+
+def _taken(outcome: str, reason: str) -> Response:
+    """Without a body: a Knative broker takes one that is no CloudEvent for a failed delivery, and sends again."""
+    plain = reason.encode("ascii", "replace").decode().replace("\n", " ")
+    headers = {"x-pvforecast-outcome": outcome, "x-pvforecast-reason": plain}
+    return Response(status_code=200 if outcome == "duplicate" else 202, headers=headers)
 
 
 class _NotFound(InvalidInput):
