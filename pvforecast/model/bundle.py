@@ -5,7 +5,8 @@
     models/bundles/<bundle_id>/golden.arrow     input rows with the outputs that this bundle gave for them
 
 A booster saved by another XGBoost can load without an error and answer garbage: `load` replays the golden rows and
-refuses when they differ.
+refuses when they differ. A damaged file can end the whole process inside Arrow or XGBoost: `load` compares the bytes
+with the `bundle_id` that names their folder before anything parses them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pvforecast.objects import ObjectStore
 
 GOLDEN_TOLERANCE = 1e-5  # across machines; on one image and CPU type the bits are equal
 PREFIX = "models/bundles"
+_OTHER_VERSION = "serve another version: pvf model rollback"
 
 Quantiles = npt.NDArray[np.float32]
 
@@ -117,10 +119,7 @@ class Bundle:
     @property
     def bundle_id(self) -> str:
         """First 16 hex digits of the SHA-256 over the files: equal content, equal id."""
-        digest = hashlib.sha256()
-        for name, data in sorted(self.files.items()):
-            digest.update(f"{name}:{len(data)}:".encode() + data)
-        return digest.hexdigest()[:16]
+        return _digest(self.files)
 
 
 def save(store: ObjectStore, bundle: Bundle) -> str:
@@ -137,13 +136,15 @@ def load(store: ObjectStore, uri: str) -> Bundle:
     Raises
     ------
     BundleError
-        it is missing, incomplete, or does not reproduce its golden rows here.
+        it is missing, incomplete, damaged, or does not reproduce its golden rows here.
     """
     prefix = uri.removeprefix(f"s3://{store.bucket}/").rstrip("/")
     try:
         files = {name: store.get(f"{prefix}/{name}") for name in ("bundle.json", "model.ubj", "golden.arrow")}
     except KeyError as error:
-        raise BundleError(f"{uri} has no {error.args[0]}", hint="promote another version: pvf model list") from error
+        raise BundleError(f"{uri} has no {error.args[0]}", hint=_OTHER_VERSION) from error
+    if _digest(files) != prefix.rsplit("/", 1)[-1]:
+        raise BundleError(f"{uri} is damaged: its files do not give its id", hint=_OTHER_VERSION)
     return from_files(files, uri)
 
 
@@ -156,7 +157,7 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
             golden = reader.read_all()
         features, expected = (np.array(golden[name].to_pylist(), np.float32) for name in ("features", "quantiles"))
         if spec.hash != info.pop("spec")["hash"]:
-            raise BundleError(f"{uri}: bundle.json was altered: its spec does not match its hash")
+            raise BundleError(f"{uri}: bundle.json was altered: its spec is not that of its hash", hint=_OTHER_VERSION)
         bundle = Bundle(
             files["model.ubj"],
             spec,
@@ -166,12 +167,19 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
             features,
             info,
         )
-    except (ValueError, KeyError, TypeError, pa.ArrowInvalid, xgb.core.XGBoostError) as error:
-        raise BundleError(f"{uri} cannot be read: {error}") from error
-    difference = float(np.abs(bundle.predict(features) - expected).max(initial=0.0))
+        difference = float(np.abs(bundle.predict(features) - expected).max(initial=0.0))
+    except (ValueError, KeyError, TypeError, SpecMismatch, pa.ArrowInvalid, xgb.core.XGBoostError) as error:
+        raise BundleError(f"{uri} cannot be read: {error}", hint=_OTHER_VERSION) from error
     if not difference <= GOLDEN_TOLERANCE:
         raise BundleError(
             f"{uri} gives other answers here than when it was made (largest difference {difference:.2g})",
             hint=f"this is xgboost {xgb.__version__}, it was made by {info.get('versions', {}).get('xgboost')}",
         )
     return bundle
+
+
+def _digest(files: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name, data in sorted(files.items()):
+        digest.update(f"{name}:{len(data)}:".encode() + data)
+    return digest.hexdigest()[:16]
