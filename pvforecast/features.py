@@ -203,10 +203,11 @@ def _sun_day(site: Site, epoch_day: int) -> dict[str, Floats]:
 
 
 def _decompose(ghi: Floats, dni: Floats, dhi: Floats, zenith: Floats, day_of_year: Floats) -> tuple[Floats, Floats]:
-    """DNI and DHI as delivered, else from GHI (Erbs et al. 1982, Solar Energy 28)."""
+    """DNI and DHI as delivered, else from GHI (Erbs et al. 1982, Solar Energy 28); NaN without either."""
     split = pvlib.irradiance.erbs(ghi, zenith, day_of_year)
     delivered = ~np.isnan(dni) & ~np.isnan(dhi)
-    return np.where(delivered, dni, split["dni"]), np.where(delivered, dhi, split["dhi"])
+    beam = np.where(np.isnan(ghi), np.nan, split["dni"])  # erbs says 0 for a low sun, even of an unknown GHI
+    return np.where(delivered, dni, beam), np.where(delivered, dhi, split["dhi"])
 
 
 def _transpose(site: Site, ghi: Floats, dni: Floats, dhi: Floats, sun: dict[str, Floats]) -> Floats:

@@ -86,7 +86,7 @@ def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any]
     Raises
     ------
     NotEnoughData
-        fewer than `MIN_ROWS` metered daylight rows.
+        fewer than `MIN_ROWS` metered daylight rows, or of too few days to hold some out.
     """
     known = known_by(rows, as_of)
     if len(known) < MIN_ROWS:
@@ -141,6 +141,12 @@ def _shifts(rows: Rows, recipe: Recipe) -> npt.NDArray[np.float64]:
     day = rows.issued_at.astype("datetime64[D]")
     edges = np.quantile(day.astype(np.int64), np.linspace(0, 1, recipe.calibration_folds + 1))
     fold = np.clip(np.searchsorted(edges, day.astype(np.int64), side="right") - 1, 0, recipe.calibration_folds - 1)
+    if len(np.unique(fold)) < recipe.calibration_folds:
+        raise NotEnoughData(
+            f"{len(np.unique(day))} issue days, too few for {recipe.calibration_folds} folds of days",
+            field="as_of",
+            hint="ingest more history, or train later",
+        )
     predicted = np.zeros((len(rows), len(recipe.quantiles)))
     for number in range(recipe.calibration_folds):
         held_out = fold == number
@@ -148,9 +154,6 @@ def _shifts(rows: Rows, recipe: Recipe) -> npt.NDArray[np.float64]:
         predicted[held_out] = np.sort(booster.inplace_predict(rows.features[held_out]), axis=1)
     residual = np.clip(rows.target, 0.0, 1.0)[:, None] - predicted
     lead_bin = np.searchsorted(LEAD_EDGES, rows.lead_hours, side="right") - 1
-    return np.array(
-        [
-            [np.quantile(residual[lead_bin == b, q], level) for q, level in enumerate(recipe.quantiles)]
-            for b in range(len(LEAD_EDGES))
-        ]
-    )
+    bins = [lead_bin == b for b in range(len(LEAD_EDGES))]
+    of_bin = [residual[inside if inside.any() else ~inside] for inside in bins]  # no such lead: as all others
+    return np.array([[np.quantile(r[:, q], level) for q, level in enumerate(recipe.quantiles)] for r in of_bin])
