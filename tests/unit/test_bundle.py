@@ -1,0 +1,186 @@
+"""A bundle answers ascending quantiles in [0, 1], or says why it does not answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import xgboost as xgb
+
+from pvforecast import features
+from pvforecast.errors import BundleError, SpecMismatch
+from pvforecast.features import DEFAULT_SPEC, FeatureSpec
+from pvforecast.model import bundle as bundles
+from pvforecast.model.bundle import Bundle
+from tests.bundles import NOW, record, site, tiny_bundle
+
+LEVELS = (0.1, 0.5, 0.9)
+HISTORY = record(site())
+BUNDLE = tiny_bundle(HISTORY)
+ROWS = features.build_known(DEFAULT_SPEC, HISTORY.known_at(NOW), NOW, features.horizon(NOW, 48))
+LEAD = DEFAULT_SPEC.names.index("lead_hours")
+
+
+def noise(n: int = 500) -> np.ndarray:
+    """Rows such as no park has: a model asked far outside of what it learned."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(0, 300, (n, len(DEFAULT_SPEC.names))).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.2] = np.nan
+    return rows
+
+
+def shifted(*rows: tuple[float, float, float]) -> Bundle:
+    return replace(BUNDLE, shifts=np.array(rows))
+
+
+@pytest.mark.parametrize("rows", [ROWS, noise()], ids=["real", "noise"])
+@pytest.mark.parametrize("bundle", [BUNDLE, shifted((0.3, 0, -0.3), (2, -2, 2))], ids=["trained", "crossing shifts"])
+def test_quantiles_ascend_within_nothing_and_capacity(bundle: Bundle, rows: np.ndarray) -> None:
+    quantiles = bundle.predict(rows)
+    assert quantiles.shape == (len(rows), 3)
+    assert quantiles.dtype == np.float32
+    assert (np.diff(quantiles, axis=1) >= 0).all()
+    assert ((quantiles >= 0) & (quantiles <= 1)).all()
+
+
+def test_raw_quantiles_of_the_booster_do_cross() -> None:
+    """Otherwise the test above could not fail."""
+    booster = xgb.Booster()
+    booster.load_model(bytearray(BUNDLE.booster_ubj))
+    assert (np.diff(booster.inplace_predict(noise()), axis=1) < 0).any()
+
+
+def test_the_shift_of_a_rows_lead_is_added_to_its_quantiles() -> None:
+    bare, moved = shifted((0, 0, 0), (0, 0, 0)), shifted((0.01, 0.02, 0.03), (0.04, 0.05, 0.06))
+    inside = (bare.predict(ROWS) > 0.1).all(axis=1) & (bare.predict(ROWS) < 0.9).all(axis=1)
+    difference = (moved.predict(ROWS) - bare.predict(ROWS))[inside]
+    first_day = ROWS[inside, LEAD] < 24
+    assert 0 < first_day.sum() < len(first_day)
+    np.testing.assert_allclose(difference[first_day], np.tile([0.01, 0.02, 0.03], (first_day.sum(), 1)), atol=1e-6)
+    np.testing.assert_allclose(difference[~first_day], np.tile([0.04, 0.05, 0.06], ((~first_day).sum(), 1)), atol=1e-6)
+
+
+def test_no_rows_give_no_quantiles() -> None:
+    assert BUNDLE.predict(ROWS[:0]).shape == (0, 3)
+
+
+def test_a_row_is_answered_with_the_same_bits_alone_and_among_others() -> None:
+    together = BUNDLE.predict(ROWS)
+    alone = np.concatenate([BUNDLE.predict(ROWS[i : i + 1]) for i in range(len(ROWS))])
+    np.testing.assert_array_equal(together.view(np.uint32), alone.view(np.uint32))
+
+
+def test_features_of_another_spec_or_width_are_refused() -> None:
+    BUNDLE.predict(ROWS, DEFAULT_SPEC.hash)
+    with pytest.raises(SpecMismatch, match=f"0123.*needs {DEFAULT_SPEC.hash}") as by_hash:
+        BUNDLE.predict(ROWS, "0123")
+    with pytest.raises(SpecMismatch, match=rf"\(48, {len(DEFAULT_SPEC) - 1}\).*{len(DEFAULT_SPEC)}") as by_width:
+        BUNDLE.predict(ROWS[:, 1:])
+    with pytest.raises(SpecMismatch):
+        BUNDLE.predict(ROWS[0])
+    assert (by_hash.value.field, by_width.value.field) == ("spec_hash", "features")
+
+
+def test_a_model_without_the_lead_feature_takes_the_first_shifts() -> None:
+    spec = FeatureSpec(("ghi", "physical_power", "sun_elevation"))
+    plain = tiny_bundle(HISTORY, spec=spec)
+    rows = features.build_known(spec, HISTORY.known_at(NOW), NOW, features.horizon(NOW, 48))
+    only_first = replace(plain, shifts=np.stack([plain.shifts[0], plain.shifts[0]]))
+    np.testing.assert_array_equal(plain.predict(rows), only_first.predict(rows))
+
+
+# --- the three files -------------------------------------------------------------------------------------------------
+
+
+def test_the_files_give_the_same_bundle_again() -> None:
+    again = bundles.from_files(BUNDLE.files)
+    assert again.bundle_id == BUNDLE.bundle_id
+    assert again.files == BUNDLE.files
+    assert (again.spec, again.quantiles, again.lead_edges) == (BUNDLE.spec, BUNDLE.quantiles, BUNDLE.lead_edges)
+    np.testing.assert_array_equal(again.predict(ROWS).view(np.uint32), BUNDLE.predict(ROWS).view(np.uint32))
+
+
+def test_equal_training_gives_an_equal_id_and_any_change_another() -> None:
+    same = tiny_bundle(record(site()))
+    others = [
+        tiny_bundle(HISTORY, seed=1),
+        replace(BUNDLE, shifts=np.nextafter(BUNDLE.shifts, 1)),
+        replace(BUNDLE, info={**BUNDLE.info, "trained_until": "2013-06-01"}),
+        replace(BUNDLE, golden_features=BUNDLE.golden_features[:7]),
+    ]
+    assert same.bundle_id == BUNDLE.bundle_id
+    assert len({BUNDLE.bundle_id, *(other.bundle_id for other in others)}) == 5
+
+
+def test_a_bundle_is_no_pickle_and_its_header_is_readable() -> None:
+    files = BUNDLE.files
+    assert set(files) == {"model.ubj", "bundle.json", "golden.arrow"}
+    assert not any(data.startswith(b"\x80") for data in files.values())
+    assert json.loads(files["bundle.json"])["spec"]["hash"] == DEFAULT_SPEC.hash
+
+
+def golden(features: np.ndarray, quantiles: np.ndarray) -> bytes:
+    table = pa.table(
+        {
+            "features": pa.array(list(features), pa.list_(pa.float32())),
+            "quantiles": pa.array(list(quantiles), pa.list_(pa.float32())),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def test_another_booster_is_found_out_by_the_golden_rows() -> None:
+    other = tiny_bundle(HISTORY, seed=1)
+    with pytest.raises(BundleError, match="gives other answers here than when it was made") as caught:
+        bundles.from_files({**BUNDLE.files, "model.ubj": other.booster_ubj}, "s3://pvf/models/bundles/x")
+    assert "s3://pvf/models/bundles/x" in caught.value.message
+    assert xgb.__version__ in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("change", [2e-5, -2e-5, np.nan, np.inf])
+def test_golden_answers_may_differ_by_no_more_than_the_tolerance(change: float) -> None:
+    expected = BUNDLE.predict(BUNDLE.golden_features)
+    spoiled = expected.copy()
+    spoiled[3, 1] += change
+    with pytest.raises(BundleError, match="gives other answers"):
+        bundles.from_files({**BUNDLE.files, "golden.arrow": golden(BUNDLE.golden_features, spoiled)})
+    within = golden(BUNDLE.golden_features, expected + np.float32(5e-6))
+    bundles.from_files({**BUNDLE.files, "golden.arrow": within})
+
+
+@pytest.mark.parametrize(
+    ("file", "data"),
+    [
+        ("bundle.json", b"{"),
+        ("bundle.json", b"{}"),
+        ("bundle.json", b"[]"),
+        ("model.ubj", b"nonsense"),
+        ("golden.arrow", b"nonsense"),
+        ("golden.arrow", b""),
+        ("golden.arrow", BUNDLE.files["golden.arrow"][:-40]),
+        ("golden.arrow", golden(BUNDLE.golden_features, np.zeros((8, 2), np.float32))),
+        ("golden.arrow", golden(BUNDLE.golden_features[:, 1:], np.zeros((8, 3), np.float32))),
+    ],
+)
+def test_a_broken_file_is_a_bundle_error_that_names_the_bundle(file: str, data: bytes) -> None:
+    with pytest.raises(BundleError, match="s3://pvf/x"):
+        bundles.from_files({**BUNDLE.files, file: data}, "s3://pvf/x")
+
+
+def test_a_missing_file_is_a_bundle_error_too() -> None:
+    for name in BUNDLE.files:
+        with pytest.raises(BundleError, match=name):
+            bundles.from_files({key: data for key, data in BUNDLE.files.items() if key != name})
+
+
+def test_an_altered_spec_is_found_out_by_its_hash() -> None:
+    header = json.loads(BUNDLE.files["bundle.json"])
+    header["spec"]["names"][:2] = reversed(header["spec"]["names"][:2])
+    with pytest.raises(BundleError, match="altered"):
+        bundles.from_files({**BUNDLE.files, "bundle.json": json.dumps(header).encode()})

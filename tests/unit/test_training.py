@@ -1,0 +1,154 @@
+"""What is learned is decided by the recipe and by what was known: by nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from pvforecast import dataset
+from pvforecast.dataset import Rows
+from pvforecast.errors import NotEnoughData
+from pvforecast.features import DEFAULT_SPEC, WEATHER_DERIVED, FeatureSpec
+from pvforecast.known import HOUR
+from pvforecast.model.bundle import Bundle
+from pvforecast.model.training import MIN_ROWS, Recipe, train
+from tests.bundles import NOW, START, record, site
+
+RECIPE = Recipe(quantiles=(0.1, 0.5, 0.9), rounds=8, max_depth=3, eta=0.4, max_bin=32, calibration_folds=2)
+AS_OF = NOW - 8 * 24 * HOUR + 14 * HOUR  # 14:00 in Golden
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    """Two parks, all of their record; `AS_OF` lies within."""
+    parks = [record(site("sim-a"), seed=1), record(site("sim-b", 4.98), seed=2)]
+    everything = np.datetime64("1990-01-01", "s")
+    return dataset.concat(
+        [dataset.build(park, DEFAULT_SPEC, dataset.daily_issues(park, everything, NOW), 48) for park in parks]
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(rows: Rows) -> Bundle:
+    return train(rows, RECIPE, AS_OF)
+
+
+def test_the_same_training_gives_the_same_bundle(rows: Rows, bundle: Bundle) -> None:
+    assert train(rows, RECIPE, AS_OF).bundle_id == bundle.bundle_id
+
+
+@pytest.mark.parametrize("poison", [1e6, 0.0])
+def test_what_was_metered_only_later_teaches_nothing(rows: Rows, bundle: Bundle, poison: float) -> None:
+    later = rows.valid_at + HOUR > AS_OF
+    assert 200 < later.sum() < len(rows)
+    poisoned = replace(rows, target=np.where(later, poison, rows.target))
+    assert train(poisoned, RECIPE, AS_OF).bundle_id == bundle.bundle_id
+
+
+def test_what_was_issued_only_later_teaches_nothing(rows: Rows, bundle: Bundle) -> None:
+    later = rows.issued_at >= AS_OF
+    poisoned = rows.features.copy()
+    poisoned[later] = 7.0
+    assert train(replace(rows, features=poisoned), RECIPE, AS_OF).bundle_id == bundle.bundle_id
+
+
+def test_one_known_value_more_does_change_the_bundle(rows: Rows, bundle: Bundle) -> None:
+    """Otherwise the tests above could not fail."""
+    [first, *_] = np.flatnonzero(rows.daylight & (rows.valid_at + HOUR == AS_OF))  # just over
+    moved = rows.target.copy()
+    moved[first] = 1.0 - moved[first]
+    assert train(replace(rows, target=moved), RECIPE, AS_OF).bundle_id != bundle.bundle_id
+
+
+def test_the_last_hour_known_is_the_one_that_is_over(rows: Rows) -> None:
+    known = dataset.known_by(rows, AS_OF)
+    assert known.valid_at.max() <= AS_OF - HOUR
+    assert known.issued_at.max() < AS_OF
+    assert known.daylight.all()
+    assert not np.isnan(known.target).any()
+
+
+def test_too_little_history_is_refused_with_the_count(rows: Rows) -> None:
+    with pytest.raises(NotEnoughData, match=rf"^as_of: \d+ metered daylight rows before .*{MIN_ROWS}") as caught:
+        train(rows, RECIPE, START + 4 * 24 * HOUR)
+    assert caught.value.hint
+    nothing = replace(rows, target=np.full(len(rows), np.nan))
+    with pytest.raises(NotEnoughData, match="0 metered daylight rows"):
+        train(nothing, RECIPE, AS_OF)
+
+
+def test_the_bundle_says_what_it_was_trained_on(bundle: Bundle, rows: Rows) -> None:
+    assert bundle.info["parks"] == ["sim-a", "sim-b"]
+    assert bundle.info["trained_until"] == str(AS_OF)
+    assert bundle.info["trained_rows"] == len(dataset.known_by(rows, AS_OF))
+    assert bundle.info["recipe_hash"] == RECIPE.hash
+    assert Recipe.from_dict(bundle.info["recipe"]) == RECIPE
+    assert set(bundle.info["versions"]) == {"xgboost", "numpy", "python"}
+    assert len(bundle.golden_features) == 64
+
+
+@pytest.fixture(scope="module")
+def later(rows: Rows) -> Rows:
+    """Metered daylight rows that `bundle` has not seen."""
+    known = dataset.known_by(rows, NOW)
+    return known.where(known.issued_at >= AS_OF)
+
+
+def test_it_learned_to_follow_the_weather(bundle: Bundle, later: Rows) -> None:
+    median = bundle.predict(later.features)[:, 1]
+    spread = np.abs(later.target - np.median(later.target)).mean()
+    assert np.abs(later.target - median).mean() < 0.3 * spread
+
+
+def test_without_weather_it_falls_back_on_the_sun(rows: Rows, bundle: Bundle, later: Rows) -> None:
+    blind = later.features.copy()
+    blind[:, [name in WEATHER_DERIVED for name in DEFAULT_SPEC.names]] = np.nan
+    elevation = later.features[:, DEFAULT_SPEC.names.index("sun_elevation")]
+
+    def low_over_high(model: Bundle) -> float:
+        guess = model.predict(blind)[:, 1]
+        return float(guess[elevation < 16].mean() / guess[elevation > 50].mean())
+
+    never_shown = train(rows, replace(RECIPE, without_weather=10**6), AS_OF)
+    assert low_over_high(bundle) < 0.3
+    assert low_over_high(never_shown) > 0.6  # noon power at sunset, before the model was shown missing weather
+
+
+def test_a_horizon_of_one_day_can_be_learned_too(rows: Rows) -> None:
+    day_ahead = train(rows.where(rows.lead_hours < 24), RECIPE, AS_OF)
+    assert np.isfinite(day_ahead.shifts).all()
+    np.testing.assert_array_equal(day_ahead.shifts[0], day_ahead.shifts[1])
+
+
+def test_many_rows_of_one_day_are_too_little_to_calibrate_on(rows: Rows) -> None:
+    known = dataset.known_by(rows, AS_OF)
+    one_day = replace(known, issued_at=np.full(len(known), known.issued_at.min()))
+    with pytest.raises(NotEnoughData, match="1 issue days, too few for 2 folds"):
+        train(one_day, RECIPE, AS_OF)
+
+
+# --- the recipe ------------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_survives_json() -> None:
+    for recipe in (Recipe(), RECIPE, Recipe(spec=FeatureSpec(("ghi", "poa"), version=2))):
+        again = Recipe.from_dict(json.loads(json.dumps(recipe.as_dict())))
+        assert again == recipe
+        assert again.hash == recipe.hash
+
+
+def test_any_setting_changes_the_hash() -> None:
+    base = Recipe()
+    other = {"spec": FeatureSpec(DEFAULT_SPEC.names[1:]), "quantiles": (0.1, 0.5, 0.9)}
+    numbers = {f.name: getattr(base, f.name) + 1 for f in fields(base) if f.name not in other}
+    hashes = {replace(base, **{name: value}).hash for name, value in (numbers | other).items()}
+    assert len(hashes | {base.hash}) == len(fields(base)) + 1
+    assert Recipe().hash == base.hash
+
+
+def test_settings_of_a_newer_version_are_refused() -> None:
+    with pytest.raises(TypeError, match="learning_rate"):
+        Recipe.from_dict({**Recipe().as_dict(), "learning_rate": 0.1})
