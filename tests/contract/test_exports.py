@@ -27,6 +27,7 @@ PUBLIC = {
         "DEFAULT_SPEC",
         "FeatureSpec",
         "Features",
+        "WEATHER_DERIVED",
         "WEATHER_ONLY_SPEC",
         "build",
         "build_known",
