@@ -170,7 +170,7 @@ def _sun(site: Site, valid_at: Times) -> dict[str, Floats]:
     days = valid_at.astype("datetime64[D]")
     hour = ((valid_at - days.astype("datetime64[s]")) // HOUR).astype(np.int64)
     unique, inverse = np.unique(days, return_inverse=True)
-    tables = [_sun_day(site, int(day.astype(np.int64))) for day in unique]
+    tables = [_sun_day(site, int(day.astype(np.int64))) for day in unique] or [_sun_day(site, 0)]
     return {name: np.stack([table[name] for table in tables])[inverse, hour] for name in tables[0]}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from pvforecast.evaluation.backtest import Scores
@@ -28,7 +29,7 @@ def scores(results: Iterable[Scores]) -> str:
 def comparison(result: Comparison) -> str:
     """The verdict and what it stands on."""
     lines = [f"# Verdict: {result.verdict}", "", f"{result.reason}.", ""]
-    if result.days:
+    if not math.isnan(result.difference):
         lines += [
             "| | pinball loss, % of capacity |",
             "|---|---|",

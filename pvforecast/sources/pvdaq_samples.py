@@ -136,7 +136,7 @@ def _power(park_id: str) -> tuple[pd.DatetimeIndex, np.ndarray]:
     if park_id == "serf-east":
         table = pd.read_csv(_file("serf_east_15min_ac_power.csv"), parse_dates=["measured_on"])
         return pd.DatetimeIndex(table["measured_on"]) - _SERF_MOVED, table["ac_power"].to_numpy(float)
-    raise UnknownPark(f"{park_id!r} is not in the samples", field="park_id", hint="pvdaq-50 or serf-east")
+    raise _unknown(park_id)
 
 
 @lru_cache(maxsize=2)
@@ -144,9 +144,11 @@ def _hourly_weather(park_id: str) -> pd.DataFrame:
     """Hourly means labelled by interval start. NSRDB values are instantaneous: trapezoids over the quarter hours."""
     if park_id == "pvdaq-50":
         table = pd.read_parquet(_file("system_50_ac_power_2_full_DST_psm3.parquet")).set_index("index")
-    else:
+    elif park_id == "serf-east":
         table = pd.read_csv(_file("serf_east_psm3_data.csv"), parse_dates=["measured_on"]).set_index("measured_on")
         table.index = table.index - _SERF_MOVED
+    else:
+        raise _unknown(park_id)
     instant = table[["ghi", "temp_air"]].astype(float)
     instant.index = pd.DatetimeIndex(instant.index).tz_convert(UTC)
     quarter = instant.resample("15min").interpolate("linear", limit=4)
@@ -161,6 +163,10 @@ def _local_midnights(park: Park, since: datetime, until: datetime) -> list[pd.Ti
     last = pd.Timestamp(until).tz_convert(park.zone).normalize()
     midnights = [day.tz_convert(UTC) for day in pd.date_range(first, last, freq="D")]
     return [day for day in midnights if since <= day <= until]
+
+
+def _unknown(park_id: str) -> UnknownPark:
+    return UnknownPark(f"{park_id!r} is not in the samples", field="park_id", hint="pvdaq-50 or serf-east")
 
 
 def _file(name: str) -> str:
