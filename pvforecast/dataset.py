@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -72,14 +73,18 @@ def build(record: ParkRecord, spec: fx.FeatureSpec, issues: Iterable[np.datetime
 
 
 def daily_issues(record: ParkRecord, since: np.datetime64, until: np.datetime64) -> list[np.datetime64]:
-    """00:00 local of each day in [since, until) at which the park had weather: the day-ahead issue times, as UTC."""
+    """00:00 local of each day in [since, until) at which the park had weather: the day-ahead issue times, as UTC.
+
+    Where the clocks skip midnight (in Chile once a year), the day begins at the instant they do.
+    """
     if not record.runs:
         return []
     begin = max(since, min(run.available_at for run in record.runs))
     zone = ZoneInfo(record.site.timezone)
-    first = pd.Timestamp(begin, tz="UTC").tz_convert(zone).normalize()
-    days = pd.date_range(first, pd.Timestamp(until, tz="UTC").tz_convert(zone), freq="D")
-    instants = [np.datetime64(day.tz_convert("UTC").tz_localize(None), "s") for day in days]
+    first, last = (datetime.fromtimestamp(int(t.astype("datetime64[s]").astype(int)), zone) for t in (begin, until))
+    days = [first.date() + timedelta(days=n) for n in range((last.date() - first.date()).days + 1)]
+    midnights = [datetime(day.year, day.month, day.day, tzinfo=zone) for day in days]
+    instants = [np.datetime64(int(midnight.timestamp()), "s") for midnight in midnights]
     return [instant for instant in instants if begin <= instant < until]
 
 
