@@ -74,5 +74,5 @@ def _parse(data: bytes) -> Deployment:
         raise DataError(
             f"it is not an object with bundle_uri, bundle_id and model_version: {error!r}",
             field=KEY,
-            hint="promote a version again: pvf model promote",
+            hint="promote a version again: pvf pipeline run training",
         ) from error

@@ -102,7 +102,7 @@ class _ClosedRepository(ModelRepositoryExtension):  # type: ignore[misc]  # kser
     """Models come and go by promotion, never at a caller's word."""
 
     async def load(self, model_name: str) -> NoReturn:
-        raise InvalidInput(f"{model_name} is loaded by promotion", field="model_name", hint="pvf model promote")
+        raise InvalidInput(f"{model_name} is loaded by promotion", field="model_name", hint="pvf pipeline run training")
 
     async def unload(self, model_name: str) -> NoReturn:
         raise InvalidInput(f"{model_name} is replaced by promotion", field="model_name", hint="pvf model rollback")

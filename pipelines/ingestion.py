@@ -5,6 +5,7 @@ from kfp import dsl
 from components.ingest.component import ingest
 from components.plan.component import plan
 from components.publish_snapshots.component import publish_snapshots
+from components.tally.component import tally
 from components.validate.component import validate
 
 
@@ -31,7 +32,7 @@ def ingestion(
     source_options: dict = {},  # noqa: B006
     parks_per_shard: int = 50,
     publish: bool = True,
-):
+) -> dict:
     """Load the fleet.
 
     Args:
@@ -42,6 +43,9 @@ def ingestion(
         source_options: Options of the source.
         parks_per_shard: How many parks a shard holds at most.
         publish: Whether serving gets new snapshots; False for a backfill.
+
+    Returns:
+        Park id -> status of the parks that were left out. The run fails when no park came through.
     """
     shards = plan(
         parks=parks,
@@ -54,4 +58,5 @@ def ingestion(
         publish=publish,
     ).set_caching_options(False)
     with dsl.ParallelFor(items=shards.output, parallelism=4) as shard:
-        ingest_shard(shard=shard)
+        loaded = ingest_shard(shard=shard)
+    return tally(statuses=dsl.Collected(loaded.output)).set_caching_options(False).output

@@ -80,9 +80,9 @@ def training(
 
 
 def ingestion(settings: Settings, *, as_of: str, since: str, **more: Any) -> dict[str, Any]:
-    """Run the ingestion pipeline."""
-    run("ingestion", {"as_of": as_of, "since": since, **more}, settings)
-    return {"as_of": as_of}
+    """Run the ingestion pipeline; `left_out` names the parks that failed, with the reason."""
+    outputs = run("ingestion", {"as_of": as_of, "since": since, **more}, settings)
+    return {"as_of": as_of, "left_out": outputs["Output"]}
 
 
 def main(argv: list[str] | None = None) -> int:

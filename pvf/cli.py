@@ -197,6 +197,7 @@ def check(
 ) -> None:
     """Check parks for drift, in the drift job's own environment; one JSON line a check."""
     from pvf import children
+    from pvforecast import wiring
 
     settings = load()
     words = [
@@ -206,7 +207,9 @@ def check(
         as_of,
         *(["--until", until] if until else []),
     ]
-    for line in children.drift(settings, *words, *(["--sink", settings.trigger_url] if send else [])):
+    # An empty sink is said out loud: the job's own default is K_SINK.
+    sink = wiring.needed(settings.trigger_url, "PVF_TRIGGER_URL") if send else ""
+    for line in children.drift(settings, *words, "--sink", sink):
         print(json.dumps(line))
 
 

@@ -55,8 +55,19 @@ class Rows:
         return (self.valid_at - self.issued_at).astype("timedelta64[s]").astype(np.float64) / 3600.0
 
 
-def build(record: ParkRecord, spec: fx.FeatureSpec, issues: Iterable[np.datetime64], horizon_hours: int) -> Rows:
-    """Features and targets of one park for each issue time; one call of `features.build` each, as serving does."""
+def build(
+    record: ParkRecord,
+    spec: fx.FeatureSpec,
+    issues: Iterable[np.datetime64],
+    horizon_hours: int,
+    as_of: np.datetime64 | None = None,
+) -> Rows:
+    """Features and targets of one park for each issue time; one call of `features.build` each, as serving does.
+
+    Parameters
+    ----------
+    as_of : targets are what was metered as known then; as finally known by default.
+    """
     blocks = []
     for issued_at in issues:
         valid_at = fx.horizon(issued_at, horizon_hours)
@@ -65,7 +76,7 @@ def build(record: ParkRecord, spec: fx.FeatureSpec, issues: Iterable[np.datetime
         return empty(spec)
     valid = np.concatenate([valid_at for _, valid_at, _ in blocks])
     issued = np.concatenate([np.full(len(valid_at), issued_at) for issued_at, valid_at, _ in blocks])
-    target = record.truth(valid) / record.site.ac_capacity_kw
+    target = record.truth(valid, as_of) / record.site.ac_capacity_kw
     park = np.full(len(valid), record.site.park_id, dtype=object)
     return Rows(
         spec, park, issued, valid, np.concatenate([x for *_, x in blocks]), target, fx.daylight(record.site, valid)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from pvforecast import processing, validation
 from pvforecast.clock import ClockReport
+from pvforecast.errors import InvalidInput
 from pvforecast.lake import Lake
 from pvforecast.lake.tables import CLOCKS, GENERATION, PARKS, QUARANTINE, RAW_GENERATION, RAW_WEATHER, WEATHER
 from pvforecast.parks import Park
@@ -47,8 +48,21 @@ class ValidationReport:
 
 
 def register(lake: Lake, park: Park) -> None:
-    """Add the park's facts to the registry; the same facts twice are stored once."""
+    """Add the park's facts to the registry; the same facts twice are stored once.
+
+    Raises
+    ------
+    InvalidInput
+        other facts of this park are stored under the same `valid_from`.
+    """
     facts = park.model_dump_json()
+    for stored in lake.read(PARKS, park_id=park.id).to_pylist():
+        if stored["valid_from"] == park.valid_from and Park.model_validate_json(stored["facts"]) != park:
+            raise InvalidInput(
+                f"park {park.id!r} has other facts from {park.valid_from.isoformat()} on",
+                field="valid_from",
+                hint="state when the new facts began to hold",
+            )
     row = {"park_id": park.id, "valid_from": pd.Timestamp(park.valid_from), "facts": facts}
     lake.append_new(PARKS, pd.DataFrame([row]))
 

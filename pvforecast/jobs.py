@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 from pvforecast import learning
 from pvforecast.clients import Clients
-from pvforecast.errors import NotEnoughData
 from pvforecast.evaluation import report
 from pvforecast.evaluation.compare import Comparison
-from pvforecast.shards import OK, Status, as_datetime64, recipe_of
+from pvforecast.shards import Status, as_datetime64, recipe_of, tally
 
 Job = dict[str, Any]
 
@@ -34,12 +33,8 @@ def train(
     NotEnoughData
         no park came through, or there is too little history.
     """
-    states = {park: state for status in statuses for park, state in status.items()}
-    parks = sorted(park for park, state in states.items() if state == OK)
-    left_out = {park: state for park, state in states.items() if state != OK}
-    if not parks:
-        raise NotEnoughData(f"no park came through: {left_out}", field="statuses", hint="see the reports of the shards")
-    current = clients.promotions.current()
+    left_out = tally(statuses)
+    parks = sorted(park for status in statuses for park in status if park not in left_out)
     job = learning.train_challenger(
         clients.lake,
         clients.store,
@@ -51,7 +46,6 @@ def train(
         reason=reason,
         event_id=event_id,
     )
-    predecessor = current.id if current else 0
     return {
         **job,
         "parks": parks,
@@ -59,26 +53,26 @@ def train(
         "recipe": recipe,
         "reason": reason,
         "event_id": event_id,
-        "predecessor_id": predecessor,
     }
 
 
 def evaluate(clients: Clients, job: Job, log_metric: Callable[[str, float], None], report_path: str) -> Job:
     """See the component `evaluate`."""
-    results = learning.evaluate(clients.lake, clients.store, clients.tracking, job, job["parks"])
+    with clients.tracking.ending(job["run_id"]):
+        results = learning.evaluate(clients.lake, clients.store, clients.tracking, job, job["parks"])
     for scores in results:
         log_metric(f"{scores.park_id} daylight nMAE", scores.model["daylight_nmae"])
         log_metric(f"{scores.park_id} skill", scores.skill)
         log_metric(f"{scores.park_id} 80 % band holds", scores.model["daylight_picp80"])
     _write(report_path, report.scores(results))
-    return {**job, "scores": {s.park_id: {**s.model, **s.baselines} for s in results}}
+    return job
 
 
 def compare(clients: Clients, job: Job, report_path: str) -> Compared:
     """See the component `compare`."""
-    outcome: Comparison = learning.compare(
-        clients.lake, clients.store, clients.tracking, clients.promotions, job, recipe_of(job["recipe"]), job["parks"]
-    )
+    recipe = recipe_of(job["recipe"])
+    with clients.tracking.ending(job["run_id"]):
+        outcome: Comparison = learning.compare(clients.lake, clients.store, clients.tracking, job, recipe, job["parks"])
     _write(report_path, report.comparison(outcome))
     if not outcome.promotes:
         clients.tracking.end_run(job["run_id"])
@@ -89,24 +83,26 @@ def compare(clients: Clients, job: Job, report_path: str) -> Compared:
 
 def refit(clients: Clients, job: Job) -> str:
     """See the component `refit`."""
-    return learning.refit(clients.lake, clients.store, clients.tracking, job, recipe_of(job["recipe"]), job["parks"])
+    recipe = recipe_of(job["recipe"])
+    with clients.tracking.ending(job["run_id"]):
+        return learning.refit(clients.lake, clients.store, clients.tracking, job, recipe, job["parks"])
 
 
 def deploy(clients: Clients, job: Job, bundle_uri: str) -> dict[str, Any]:
     """See the component `deploy`."""
-    promotion = learning.promote(
-        clients.store,
-        clients.tracking,
-        clients.promotions,
-        job,
-        bundle_uri=bundle_uri,
-        verdict=job["verdict"],
-        reason=f"{job['reason']}; {job['verdict_reason']}",
-        actor="training pipeline",
-        event_id=job["event_id"],
-        predecessor_id=int(job["predecessor_id"]),
-    )
-    clients.tracking.log(job["run_id"], tags={"model_version": str(promotion.model_version)})
+    with clients.tracking.ending(job["run_id"]):
+        promotion = learning.promote(
+            clients.store,
+            clients.tracking,
+            clients.promotions,
+            job,
+            bundle_uri=bundle_uri,
+            verdict=job["verdict"],
+            reason=f"{job['reason']}; {job['verdict_reason']}",
+            actor="training pipeline",
+            event_id=job["event_id"],
+        )
+        clients.tracking.log(job["run_id"], tags={"model_version": str(promotion.model_version)})
     clients.tracking.end_run(job["run_id"])
     return promotion.as_dict()
 

@@ -83,13 +83,18 @@ class ParkRecord:
         """Cut out what was available at `as_of`: the latest run, and `HISTORY_DAYS` of generation."""
         return Known(self.site, as_of, self._latest_run(as_of), self._history(as_of))
 
-    def truth(self, hours: Times) -> Floats:
-        """Metered kW of each hour as finally known; NaN where nothing was metered. Never an input to features."""
-        if len(self.valid_at) == 0:
+    def truth(self, hours: Times, as_of: np.datetime64 | None = None) -> Floats:
+        """Metered kW of each hour, as known at `as_of` (finally known by default); never an input to features.
+
+        Shape [n]; NaN where nothing was metered.
+        """
+        known = slice(None) if as_of is None else self.available_at <= as_of
+        valid_at, power_kw = self.valid_at[known], self.power_kw[known]
+        if len(valid_at) == 0:
             return np.full(len(hours), np.nan)
-        last = np.searchsorted(self.valid_at, hours, side="right") - 1
-        found = (last >= 0) & (self.valid_at[np.maximum(last, 0)] == hours)
-        return np.where(found, self.power_kw[np.maximum(last, 0)], np.nan)
+        last = np.searchsorted(valid_at, hours, side="right") - 1
+        found = (last >= 0) & (valid_at[np.maximum(last, 0)] == hours)
+        return np.where(found, power_kw[np.maximum(last, 0)], np.nan)
 
     def _latest_run(self, as_of: np.datetime64) -> WeatherRun | None:
         available = [run for run in self.runs if run.available_at <= as_of]

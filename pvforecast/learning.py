@@ -15,7 +15,15 @@ from pvforecast import dataset, snapshot
 from pvforecast.errors import NotEnoughData
 from pvforecast.evaluation import compare as comparing
 from pvforecast.evaluation import metrics, report
-from pvforecast.evaluation.backtest import Scores, build_rows, predict, score
+from pvforecast.evaluation.backtest import (
+    DAY_AHEAD_HOURS,
+    EVER,
+    Scores,
+    build_rows,
+    metered_daylight,
+    predict,
+    score,
+)
 from pvforecast.evaluation.compare import Comparison
 from pvforecast.known import HOUR, ParkRecord
 from pvforecast.lake import Lake, records
@@ -25,11 +33,11 @@ from pvforecast.model.bundle import Bundle
 from pvforecast.model.training import Recipe, train
 from pvforecast.objects import ObjectStore
 from pvforecast.registry import Promotion, Promotions, reconcile
-from pvforecast.tracking import Tracking, to_json
+from pvforecast.tracking import Tracking, git_commit, to_json
 
 HOLDOUT_DAYS = 28
+HORIZON_HOURS = 48
 _DAY = 24 * HOUR
-_EVER = np.datetime64("1990-01-01", "s")
 
 
 @dataclass(frozen=True)
@@ -40,13 +48,13 @@ class Window:
     as_of: np.datetime64
 
 
-def featurize(lake: Lake, park_id: str, as_of: np.datetime64, recipe: Recipe, horizon_hours: int = 48) -> int:
+def featurize(lake: Lake, park_id: str, as_of: np.datetime64, recipe: Recipe) -> int:
     """Build one park's feature rows for every issue time before `as_of` and store them; returns how many.
 
     The park's rows are replaced in one commit; other parks' rows are not touched.
     """
     record = records.load(lake, park_id)
-    rows = dataset.build(record, recipe.spec, dataset.daily_issues(record, _EVER, as_of), horizon_hours)
+    rows = dataset.build(record, recipe.spec, dataset.daily_issues(record, EVER, as_of), HORIZON_HOURS, as_of)
     lake.replace_park(features(recipe.spec.names), park_id, dataset.to_frame(rows), metadata={"spec": recipe.spec.hash})
     return len(rows)
 
@@ -90,9 +98,13 @@ def train_challenger(
     as_of: np.datetime64,
     reason: str,
     event_id: str,
-) -> dict[str, str]:
-    """Fit the challenger on what was known before the hold-out; returns the references that later steps need."""
-    champion = _champion(store, promotions.current())
+) -> dict[str, Any]:
+    """Fit the challenger on what was known before the hold-out; returns the references that later steps need.
+
+    The champion is read once, here: hold-out, comparison and promotion are all about the same one.
+    """
+    current = promotions.current()
+    champion = bundles.load(store, current.bundle_uri) if current else None
     judged_on = window(as_of, champion, recipe)
     versions = data_versions(lake, recipe)
     run_id = tracking.start_run(
@@ -107,16 +119,24 @@ def train_challenger(
         },
         {"reason": reason, "event_id": event_id, "data_versions": to_json(versions)},
     )
-    rows = training_rows(lake, recipe, parks, versions["features"])
-    info = {"data_versions": versions, "purpose": "challenger, trained before the hold-out"}
-    challenger = train(rows, recipe, judged_on.holdout_from, info)
-    uri = bundles.save(store, challenger)
-    tracking.log(run_id, tags={"challenger_uri": uri})
-    return {"challenger_uri": uri, "run_id": run_id, "holdout_from": str(judged_on.holdout_from), "as_of": str(as_of)}
+    with tracking.ending(run_id):
+        rows = training_rows(lake, recipe, parks, versions["features"])
+        challenger = train(rows, recipe, judged_on.holdout_from, _info(versions, "challenger, before the hold-out"))
+        uri = bundles.save(store, challenger)
+        tracking.log(run_id, tags={"challenger_uri": uri})
+    return {
+        "run_id": run_id,
+        "as_of": str(as_of),
+        "holdout_from": str(judged_on.holdout_from),
+        "challenger_uri": uri,
+        "champion_uri": current.bundle_uri if current else "",
+        "predecessor_id": current.id if current else 0,
+        "data_versions": versions,
+    }
 
 
 def evaluate(
-    lake: Lake, store: ObjectStore, tracking: Tracking, job: dict[str, str], parks: Sequence[str]
+    lake: Lake, store: ObjectStore, tracking: Tracking, job: dict[str, Any], parks: Sequence[str]
 ) -> list[Scores]:
     """Score the challenger on the hold-out, beside the baselines; logged to the run."""
     challenger = bundles.load(store, job["challenger_uri"])
@@ -124,7 +144,7 @@ def evaluate(
     for park_id in sorted(parks):
         record = records.load(lake, park_id)
         issues = _holdout_issues(record, job)
-        if issues and not np.isnan(record.truth(_hours(issues))).all():
+        if metered_daylight(record, issues):
             results.append(score(challenger, record, issues))
     if not results:
         raise NotEnoughData("nothing was metered in the hold-out", field="as_of", hint="is generation arriving?")
@@ -138,22 +158,20 @@ def compare(
     lake: Lake,
     store: ObjectStore,
     tracking: Tracking,
-    promotions: Promotions,
-    job: dict[str, str],
+    job: dict[str, Any],
     recipe: Recipe,
     parks: Sequence[str],
-    results: Sequence[Scores] | None = None,
 ) -> Comparison:
     """The verdict; logged to the run."""
     challenger = bundles.load(store, job["challenger_uri"])
-    champion = _champion(store, promotions.current())
-    if champion is None:
-        results = results or evaluate(lake, store, tracking, job, parks)
+    if not job["champion_uri"]:
+        results = evaluate(lake, store, tracking, job, parks)
         hours = np.array([s.model["daylight_hours"] for s in results])
         ours = np.array([s.model["daylight_nmae"] for s in results])
         theirs = np.array([s.baselines["smart_persistence"] for s in results])
         outcome = comparing.first(float(np.average(ours, weights=hours)), float(np.average(theirs, weights=hours)))
     else:
+        champion = bundles.load(store, job["champion_uri"])
         same = champion.info["recipe_hash"] == recipe.hash
         rival = champion if same else _retrained(lake, champion, parks, np.datetime64(job["holdout_from"], "s"))
         parts = [_losses(records.load(lake, park), challenger, rival, job) for park in sorted(parks)]
@@ -169,13 +187,15 @@ def compare(
 
 
 def refit(
-    lake: Lake, store: ObjectStore, tracking: Tracking, job: dict[str, str], recipe: Recipe, parks: Sequence[str]
+    lake: Lake, store: ObjectStore, tracking: Tracking, job: dict[str, Any], recipe: Recipe, parks: Sequence[str]
 ) -> str:
-    """Fit the winning recipe on everything known at `as_of`; returns the URI of the bundle that will serve."""
-    versions = data_versions(lake, recipe)
-    info = {"data_versions": versions, "mlflow_run_id": job["run_id"], "purpose": "serving"}
+    """Fit the winning recipe on everything known at `as_of`; returns the URI of the bundle that will serve.
+
+    Reads the versions that were judged, whatever was written since: equal versions give an equal bundle.
+    """
+    versions = {name: int(version) for name, version in job["data_versions"].items()}
     rows = training_rows(lake, recipe, parks, versions["features"])
-    uri = bundles.save(store, train(rows, recipe, np.datetime64(job["as_of"], "s"), info))
+    uri = bundles.save(store, train(rows, recipe, np.datetime64(job["as_of"], "s"), _info(versions, "serving")))
     tracking.log(job["run_id"], tags={"bundle_uri": uri})
     return uri
 
@@ -184,22 +204,27 @@ def promote(
     store: ObjectStore,
     tracking: Tracking,
     promotions: Promotions,
-    job: dict[str, str],
+    job: dict[str, Any],
     *,
     bundle_uri: str,
     verdict: str,
     reason: str,
     actor: str,
     event_id: str,
-    predecessor_id: int,
 ) -> Promotion:
     """Register the bundle and make it champion, if the champion is still the one that was compared with.
+
+    Safe to repeat: a run that promoted and then died before serving was told only tells it.
 
     Raises
     ------
     PromotionConflict
         another run promoted since.
     """
+    current = promotions.current()
+    if current is not None and current.mlflow_run_id == job["run_id"]:
+        reconcile(promotions, tracking, store)
+        return current
     bundle = bundles.load(store, bundle_uri)
     version = tracking.register(
         job["run_id"],
@@ -207,7 +232,7 @@ def promote(
         {"bundle_id": bundle.bundle_id, "trained_until": bundle.info["trained_until"], "verdict": verdict},
     )
     promotion = promotions.promote(
-        predecessor_id,
+        int(job["predecessor_id"]),
         model_version=version,
         bundle_uri=bundle_uri,
         bundle_id=bundle.bundle_id,
@@ -226,8 +251,8 @@ def publish_snapshots(lake: Lake, store: ObjectStore, parks: Sequence[str], as_o
     return {park: snapshot.write(store, records.load(lake, park).known_at(as_of)) for park in parks}
 
 
-def _champion(store: ObjectStore, current: Promotion | None) -> Bundle | None:
-    return bundles.load(store, current.bundle_uri) if current else None
+def _info(versions: dict[str, int], purpose: str) -> dict[str, Any]:
+    return {"data_versions": versions, "git_commit": git_commit(), "purpose": purpose}
 
 
 def _retrained(lake: Lake, champion: Bundle, parks: Sequence[str], as_of: np.datetime64) -> Bundle:
@@ -237,22 +262,20 @@ def _retrained(lake: Lake, champion: Bundle, parks: Sequence[str], as_of: np.dat
     return train(rows, recipe, as_of)
 
 
-def _losses(record: ParkRecord, challenger: Bundle, champion: Bundle, job: dict[str, str]) -> tuple[Any, Any, Any, Any]:
-    """Pinball loss of both on the same metered daylight hours, with local day and park of each row."""
+def _losses(record: ParkRecord, challenger: Bundle, champion: Bundle, job: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
+    """Pinball loss of both on the same metered daylight hours and levels, with issue time and park of each row."""
     issues = _holdout_issues(record, job)
+    levels = tuple(level for level in challenger.quantiles if level in champion.quantiles)
     columns = []
     for model in (challenger, champion):
-        rows = dataset.build(record, model.spec, issues, 24)
+        rows = dataset.build(record, model.spec, issues, DAY_AHEAD_HOURS)
         rows = rows.where(rows.daylight & ~np.isnan(rows.target))
-        columns.append(metrics.pinball(rows.target, predict(model, rows), model.quantiles))
-    return columns[0], columns[1], rows.issued_at.astype("datetime64[D]"), rows.park_id
+        common = predict(model, rows)[:, [model.quantiles.index(level) for level in levels]]
+        columns.append(metrics.pinball(rows.target, common, levels))
+    return columns[0], columns[1], rows.issued_at, rows.park_id
 
 
-def _holdout_issues(record: ParkRecord, job: dict[str, str]) -> list[np.datetime64]:
+def _holdout_issues(record: ParkRecord, job: dict[str, Any]) -> list[np.datetime64]:
     """Issue times whose 24 hours lie before `as_of`."""
     begin, end = np.datetime64(job["holdout_from"], "s"), np.datetime64(job["as_of"], "s")
     return [issue for issue in dataset.daily_issues(record, begin, end) if issue + _DAY <= end]
-
-
-def _hours(issues: Sequence[np.datetime64]) -> Any:
-    return np.concatenate([issue + np.arange(24) * HOUR for issue in issues])

@@ -81,7 +81,7 @@ class Promotions:
         current = self.current()
         if current is None:
             raise NoChampion(
-                "no model has been promoted yet", hint="run the training pipeline: pvf pipeline submit training"
+                "no model has been promoted yet", hint="run the training pipeline: pvf pipeline run training"
             )
         return current
 
@@ -136,16 +136,18 @@ class Promotions:
         return row
 
     def rollback(self, *, actor: str, reason: str) -> Promotion:
-        """Append a promotion of the model that served before the current one.
+        """Append a promotion of the model that was promoted before the current one.
+
+        Each further call goes one model further back: the way of a rollback is not itself rolled back.
 
         Raises
         ------
         NoChampion
             there is nothing to roll back to.
         """
-        history = self.history(limit=1000)
+        history = self.history(limit=10_000)
         current = history[0] if history else None
-        before = next((row for row in history[1:] if current and row.bundle_id != current.bundle_id), None)
+        before = _before(history)
         if current is None or before is None:
             raise NoChampion("there is no earlier model to roll back to", hint="see pvf model list")
         return self.promote(
@@ -171,11 +173,32 @@ class Promotions:
             raise NotReady(f"Postgres did not answer: {error}", hint="is it running? see its log") from error
 
 
+def _before(history: list[Promotion]) -> Promotion | None:
+    """The model promoted before the one that serves now; `history` is newest first."""
+    if not history:
+        return None
+    promoted = [row for row in history if row.verdict != "rollback"]
+    at = next(i for i, row in enumerate(promoted) if row.bundle_id == history[0].bundle_id)
+    return next((row for row in promoted[at:] if row.bundle_id != history[0].bundle_id), None)
+
+
 def reconcile(promotions: Promotions, tracking: Tracking, store: ObjectStore) -> list[str]:
-    """Make the MLflow alias and the deployed pointer agree with the last promotion; returns what was repaired."""
+    """Make the MLflow alias and the deployed pointer agree with the last promotion; returns what was repaired.
+
+    Repeats until no promotion came in between, so that the last of several at once leaves the last champion.
+    """
+    repaired: list[str] = []
     current = promotions.current()
-    if current is None:
-        return []
+    while current is not None:
+        repaired += _project(current, tracking, store)
+        newest = promotions.current()
+        if newest == current:
+            break
+        current = newest
+    return repaired
+
+
+def _project(current: Promotion, tracking: Tracking, store: ObjectStore) -> list[str]:
     repaired = []
     deployed = {
         "bundle_uri": current.bundle_uri,

@@ -45,9 +45,7 @@ class Settings(BaseSettings):
     trigger_url: str = ""
     park_access_file: Path | None = None  # which client may see which parks; absent: every client sees all
 
-    resolution: Literal["PT1H"] = "PT1H"
-    horizon_hours: int = 48
-    quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+    horizon_hours: int = 48  # of an answer that was not asked for another
     clock: Literal["system", "snapshot"] = "system"  # snapshot: a replay, "now" is when the snapshot was taken
 
     @classmethod

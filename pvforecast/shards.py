@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pvforecast import ingestion, learning
-from pvforecast.errors import InvalidInput, PvForecastError, UnknownPark
+from pvforecast.errors import InvalidInput, NotEnoughData, NotReady, UnknownPark
 from pvforecast.lake import Lake
 from pvforecast.model.training import Recipe
 from pvforecast.objects import ObjectStore
@@ -23,6 +24,7 @@ _log = logging.getLogger(__name__)
 Shard = dict[str, Any]
 Status = dict[str, str]
 OK = "ok"
+_PAUSES_S = (1.0, 4.0)
 
 
 def plan(
@@ -110,6 +112,21 @@ def publish_snapshots(lake: Lake, store: ObjectStore, shard: Shard, status: Stat
     return _each(lake, shard, status, lambda park: learning.publish_snapshots(lake, store, [park.id], as_of))
 
 
+def tally(statuses: Sequence[Status]) -> Status:
+    """The parks that were left out, with their status.
+
+    Raises
+    ------
+    NotEnoughData
+        no park came through.
+    """
+    states = {park: state for status in statuses for park, state in status.items()}
+    left_out = {park: state for park, state in states.items() if state != OK}
+    if len(left_out) == len(states):
+        raise NotEnoughData(f"no park came through: {left_out}", field="statuses", hint="see the reports of the shards")
+    return left_out
+
+
 def recipe_of(changes: dict[str, Any]) -> Recipe:
     """The default recipe with some settings changed.
 
@@ -122,6 +139,11 @@ def recipe_of(changes: dict[str, Any]) -> Recipe:
     unknown = sorted(set(changes) - set(base))
     if unknown:
         raise InvalidInput(f"unknown setting {unknown[0]!r}", field="recipe", hint=f"known: {', '.join(base)}")
+    missing = {0.1, 0.5, 0.9} - set(changes.get("quantiles", base["quantiles"]))
+    if missing:
+        raise InvalidInput(
+            f"lacks {sorted(missing)}", field="recipe.quantiles", hint="the scores need 0.1, 0.5 and 0.9"
+        )
     # KFP hands ints inside a dict over as floats.
     typed = {name: int(v) if isinstance(base[name], int) else v for name, v in changes.items()}
     return Recipe.from_dict({**base, **typed})
@@ -149,11 +171,23 @@ def _each(lake: Lake, shard: Shard, before: Status | None, work: Callable[[Park]
     status = dict(before or dict.fromkeys(shard["parks"], OK))
     for park_id in [park_id for park_id, state in status.items() if state == OK]:
         try:
-            work(parks[park_id])
-        except (PvForecastError, ValueError, KeyError, OSError) as error:
+            _patiently(work, parks[park_id])
+        except Exception as error:  # noqa: BLE001 - whatever one park's data does, the others must go on
             _log.exception("park %s failed", park_id)
             status[park_id] = f"failed: {type(error).__name__}: {error}"[:500]
     return status
+
+
+def _patiently(work: Callable[[Park], object], park: Park) -> None:
+    """KFP does not retry inside a loop (kubeflow/pipelines#13897), so what may pass is tried again here."""
+    for pause in _PAUSES_S:
+        try:
+            work(park)
+            return
+        except NotReady as error:
+            _log.warning("park %s: %s; again in %s s", park.id, error, pause)
+            time.sleep(pause)
+    work(park)
 
 
 def _write(path: str, lines: list[str], status: Status) -> None:

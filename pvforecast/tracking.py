@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ class Tracking:
         self._client.log_batch(run_id, metrics=finite, tags=[RunTag(k, str(v)) for k, v in (tags or {}).items()])
         for path, content in (text or {}).items():
             self._client.log_text(run_id, content, path)
+
+    @contextmanager
+    def ending(self, run_id: str) -> Iterator[None]:
+        """A run whose work fails inside is marked as failed; without failure it stays open."""
+        try:
+            yield
+        except BaseException:
+            self.end_run(run_id, failed=True)
+            raise
 
     def end_run(self, run_id: str, *, failed: bool = False) -> None:
         self._client.set_terminated(run_id, "FAILED" if failed else "FINISHED")

@@ -15,7 +15,7 @@ def evaluate(job: dict, metrics: dsl.Output[dsl.Metrics], report: dsl.Output[dsl
         report: The table a human reads; says first when the weather was observed, not forecast.
 
     Returns:
-        The job, with its scores added.
+        The job.
     """
     from pvforecast import clients, jobs
     from pvforecast.settings import load

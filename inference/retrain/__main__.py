@@ -27,7 +27,7 @@ async def _serve(host: str, port: int, cool_down: timedelta) -> None:
     words = command.from_environment(os.environ)
     listener = web.listen(host, port)
     store = Store(dsn)
-    trigger = Trigger(store, words, known.home.resolve() / "logs" / "retrain", cool_down)
+    trigger = Trigger(store, words, known.home.resolve() / "log" / "retrain", cool_down)
     try:
         store.open()
         trigger.start()

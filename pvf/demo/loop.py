@@ -88,7 +88,9 @@ def await_retrain(settings: Settings, event_id: str, check: Callable[[], None]) 
         run = event.get("run")
         if run and run.get("finished_at"):
             if not run.get("verdict"):
-                raise StackError(f"the training run failed: {run}", hint=f"its log is in {settings.home / 'log'}")
+                raise StackError(
+                    f"the training run failed: {run}", hint=f"its log is in {settings.home / 'log' / 'retrain'}"
+                )
             return event
         time.sleep(1.0)
     raise StackError(f"the training run did not end in {_RUN_DEADLINE_S} s", hint=f"see {settings.home / 'log'}")

@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
+from mlflow.exceptions import MlflowException
 from rich.console import Console
 
 from inference.prediction_log import store as prediction_log
@@ -20,12 +22,14 @@ from pvf.demo import loop, scenario
 from pvf.demo.progress import Steps
 from pvf.stack.local import Stack
 from pvforecast import clients, ingestion, learning, snapshot, wiring
-from pvforecast.errors import NotReady, PvForecastError, StackError
+from pvforecast.errors import NotReady, StackError
 from pvforecast.known import Floats
 from pvforecast.processing import hourly_generation
+from pvforecast.registry import reconcile
 from pvforecast.settings import Settings
 from pvforecast.shards import as_datetime64
-from pvforecast.sources.pvdaq_samples import PARKS, WEATHER_SOURCE, PvdaqSamples
+from pvforecast.sources.catalogue import source
+from pvforecast.sources.pvdaq_samples import PARKS, SOURCE, WEATHER_SOURCE
 
 _RELOAD_DEADLINE_S = 30.0
 
@@ -72,9 +76,9 @@ def demo(home: Path, *, once: bool) -> None:
         settings = stack.settings
         try:
             _steps(steps, console, stack, settings, summary)
-        except (PvForecastError, KeyError) as error:
+        except (KeyError, MlflowException, httpx.HTTPError) as error:
             stack.check()  # a dead part explains more than what failed because of it
-            raise error if isinstance(error, PvForecastError) else StackError(f"not found: {error}") from error
+            raise StackError(f"{type(error).__name__}: {error}", hint=f"see the logs in {home / 'log'}") from error
         summary.seconds = round(steps.seconds, 1)
         if not once:
             _how_to_go_on(console, stack, settings)
@@ -85,6 +89,7 @@ def demo(home: Path, *, once: bool) -> None:
 
 def _steps(steps: Steps, console: Console, stack: Stack, settings: Settings, summary: Summary) -> None:
     every = clients.everything(settings)
+    reconcile(every.promotions, every.tracking, every.store)
     with steps.step("two real parks into the lake") as say:
         _load(settings, say)
         summary.corrected_clocks = _clocks(settings)
@@ -102,7 +107,7 @@ def _steps(steps: Steps, console: Console, stack: Stack, settings: Settings, sum
         summary.forecast_rows = sum(len(p["valid_at"]) for p in predictions)
         summary.model_version = str(predictions[0]["model_version"])
         shown = next(p for p in predictions if p["park_id"] == scenario.PARK)
-        metered = _metered(shown)
+        metered = _metered(settings, shown)
         console.print(show.table(shown, _zone(settings, scenario.PARK), metered))
         png = settings.home / "forecast.png"
         show.fan_chart(shown, _zone(settings, scenario.PARK), png, metered)
@@ -216,11 +221,13 @@ def _close_loop(
     say(f"serving version {summary.serving_model_version} at {after['issued_at']}, without a restart")
 
 
-def _metered(prediction: dict[str, Any]) -> Floats:
+def _metered(settings: Settings, prediction: dict[str, Any]) -> Floats:
     """What the samples know of the forecast's hours: a replay may look, the model could not."""
     park = next(park for park in PARKS if park.id == prediction["park_id"])
     hours = [datetime.fromisoformat(text) for text in prediction["valid_at"]]
-    raw = PvdaqSamples().generation(park, hours[0], hours[-1] + timedelta(hours=1))
+    planted = loop.known_event(settings) is not None
+    samples = source(SOURCE, scenario.planted_loss() if planted else None)
+    raw = samples.generation(park, hours[0], hours[-1] + timedelta(hours=1))
     hourly = hourly_generation(raw).set_index("valid_at").power_kw
     return np.array([hourly.get(hour, np.nan) for hour in hours])
 

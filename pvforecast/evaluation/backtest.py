@@ -11,12 +11,13 @@ from pvforecast import dataset
 from pvforecast.dataset import Rows
 from pvforecast.errors import NotEnoughData
 from pvforecast.evaluation import baselines, metrics
-from pvforecast.features import FeatureSpec, horizon
-from pvforecast.known import Floats, ParkRecord, Times
+from pvforecast.features import FeatureSpec, daylight, horizon
+from pvforecast.known import Floats, ParkRecord
 from pvforecast.model.bundle import Bundle
 from pvforecast.model.training import Recipe, train
 
 DAY_AHEAD_HOURS = 24
+EVER = np.datetime64("1990-01-01", "s")
 BASELINES = {
     "persistence_24h": baselines.persistence,
     "smart_persistence": baselines.smart_persistence,
@@ -68,7 +69,7 @@ def backtest(
     scores = {}
     for park_id, record in records.items():
         issues = dataset.daily_issues(record, train_until, test_until)
-        if issues and not np.isnan(record.truth(_hours(issues))).all():
+        if metered_daylight(record, issues):
             scores[park_id] = score(bundle, record, issues)
     if not scores:
         raise NotEnoughData(f"no metered hours in [{train_until}, {test_until})", field="test_until")
@@ -77,9 +78,8 @@ def backtest(
 
 def build_rows(records: Iterable[ParkRecord], spec: FeatureSpec, until: np.datetime64, horizon_hours: int = 48) -> Rows:
     """Training rows of all parks, issued before `until`."""
-    everything = np.datetime64("1990-01-01", "s")
     return dataset.concat(
-        [dataset.build(r, spec, dataset.daily_issues(r, everything, until), horizon_hours) for r in records]
+        [dataset.build(r, spec, dataset.daily_issues(r, EVER, until), horizon_hours) for r in records]
     )
 
 
@@ -110,5 +110,9 @@ def predict(bundle: Bundle, rows: Rows) -> Floats:
     return np.where(rows.daylight[:, None], bundle.predict(rows.features).astype(np.float64), 0.0)
 
 
-def _hours(issues: Sequence[np.datetime64]) -> Times:
-    return np.concatenate([horizon(t, DAY_AHEAD_HOURS) for t in issues])
+def metered_daylight(record: ParkRecord, issues: Sequence[np.datetime64]) -> bool:
+    """Whether there is anything to score: a metered daylight hour within a day of one of the issue times."""
+    if not issues:
+        return False
+    hours = np.concatenate([horizon(issue, DAY_AHEAD_HOURS) for issue in issues])
+    return bool((daylight(record.site, hours) & ~np.isnan(record.truth(hours))).any())

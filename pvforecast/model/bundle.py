@@ -1,7 +1,7 @@
 """A model bundle: an immutable folder in S3, loaded only if it still computes what it computed when it was made.
 
     models/bundles/<bundle_id>/model.ubj        the XGBoost booster; never a pickle
-    models/bundles/<bundle_id>/bundle.json      feature spec, quantiles, calibration, data versions, metrics
+    models/bundles/<bundle_id>/bundle.json      feature spec, quantiles, calibration, recipe, data versions, git commit
     models/bundles/<bundle_id>/golden.arrow     input rows with the outputs that this bundle gave for them
 
 A booster saved by another XGBoost can load without an error and answer garbage: `load` replays the golden rows and
@@ -41,7 +41,7 @@ class Bundle:
     quantiles : ascending levels, e.g. (0.05, ..., 0.95).
     shifts : shape [lead bins, quantiles], added to the raw quantiles (conformal calibration), fraction of capacity.
     lead_edges : hours; row i of `shifts` holds for leads in [lead_edges[i], lead_edges[i + 1]).
-    info : everything else that `bundle.json` records (trained_until, data versions, parks, metrics, versions, ...).
+    info : everything else that `bundle.json` records (trained_until, data versions, parks, recipe, ...).
     """
 
     booster_ubj: bytes

@@ -19,6 +19,7 @@ import pytest
 
 from inference.prediction_log import store as prediction_log
 from inference.prediction_log.record import RESPONSE, Row
+from inference.transformer.forecast import digest
 from pvf import client
 from pvf.stack.local import Stack
 from pvforecast import clients, dataset, features, snapshot
@@ -119,6 +120,8 @@ def test_a_served_row_is_the_training_path_s_row(again: Stack) -> None:
         known = snapshot.read(every.store, logged["park_id"], logged["snapshot_id"])
         rebuilt = features.build_known(spec, known, issued_at, instants(logged["valid_at"]))
         assert trained.features.tobytes() == rebuilt.tobytes()
+        assert [digest(row) for row in trained.features] == logged["row_digests"]
+        assert logged["spec_hash"] == spec.hash
     assert len(predictions) == 2
 
 
