@@ -8,13 +8,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from pvf.stack import processes
 from pvforecast.errors import StackError
 from pvforecast.settings import Settings, to_env
 
 ROOT = Path(__file__).resolve().parent.parent
+_STOP_DEADLINE_S = 5.0
 _TASK = re.compile(r"Task \S*'([\w-]+)'\S* finished with status \S*?(SUCCESS|FAILURE)")
 
 
@@ -43,14 +46,7 @@ def pipeline(
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         log.open("ab") as file,
-        subprocess.Popen(
-            words,
-            cwd=ROOT,
-            env={**os.environ, **to_env(settings)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as child,
+        _started(words, settings, stderr=subprocess.PIPE) as child,
     ):
         assert child.stdout is not None
         assert child.stderr is not None
@@ -83,9 +79,7 @@ def drift(settings: Settings, *words: str) -> Iterator[dict[str, Any]]:
     command = [str(python), "-m", "inference.drift", *words, "--lake-uri", settings.lake_uri, "--json"]
     with (
         log.open("ab") as file,
-        subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **to_env(settings)}, stdout=subprocess.PIPE, stderr=file, text=True
-        ) as child,
+        _started(command, settings, stderr=file) as child,
     ):
         assert child.stdout is not None
         for line in child.stdout:
@@ -93,3 +87,30 @@ def drift(settings: Settings, *words: str) -> Iterator[dict[str, Any]]:
     if child.returncode != 0:
         last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
         raise StackError(f"the drift job failed: {last}", hint=f"its log is {log}")
+
+
+@contextmanager
+def _started(words: list[str], settings: Settings, stderr: IO[bytes] | int) -> Iterator[subprocess.Popen[str]]:
+    """A child in a session of its own, whose tasks belong to it: when the caller leaves early, all of it ends."""
+    with subprocess.Popen(
+        words,
+        cwd=ROOT,
+        env={**os.environ, **to_env(settings)},
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        start_new_session=True,
+    ) as child:
+        try:
+            yield child
+        except BaseException:
+            _end(child)
+            raise
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    found = processes.stat(child.pid)
+    if found is None:
+        return
+    entry = processes.Entry("child", child.pid, found.started, stage=0, stop_deadline_s=_STOP_DEADLINE_S)
+    processes.stop([entry])

@@ -28,12 +28,18 @@ def prediction_log(home: Path, port: int, settings: Settings) -> Part:
 
 
 def trigger(home: Path, port: int, settings: Settings) -> Part:
-    """Its child is a whole training run, which may use every core: the limit on threads is lifted."""
+    """Its child is a whole training run, which may use every core: the limit on threads is lifted.
+
+    That run leads a session of its own and outlives a killed trigger: it is found by the folder both work in.
+    """
+    folder = home / "retrain"
     part = _service("trigger", "inference.retrain", ("--port", str(port)), home, port, "/healthz", settings)
     kept = ("PVF_TRAINING_COMMAND", *THREAD_LIMITS)
     asked = {name: os.environ[name] for name in kept if name in os.environ}
     env = {name: value for name, value in part.env.items() if name not in THREAD_LIMITS}
-    return replace(part, env={**env, **asked})
+    return replace(
+        part, env={**env, **asked}, cwd=folder, folder=folder, prepare=lambda: folder.mkdir(parents=True, exist_ok=True)
+    )
 
 
 def _service(
