@@ -230,6 +230,11 @@ def test_polar_night_is_dark_and_polar_day_is_not() -> None:
     np.testing.assert_array_equal(night["physical_power"], 0)
 
 
+def test_no_hours_have_no_sun() -> None:
+    nothing = np.zeros(0, "datetime64[s]")
+    assert fx.clear_sky_power(SITES[0], nothing).shape == fx.daylight(SITES[0], nothing).shape == (0,)
+
+
 def test_seasons_are_opposite_south_of_the_equator() -> None:
     june, december = (fx.clear_sky_power(SITES[1], day(date)).sum() for date in ("2013-06-21", "2013-12-21"))
     assert december > 1.2 * june

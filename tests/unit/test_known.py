@@ -94,6 +94,15 @@ def test_truth_is_what_was_metered_and_nan_elsewhere() -> None:
     np.testing.assert_array_equal(record().truth(hours(0, 1)), [np.nan, np.nan])
 
 
+def test_truth_as_of_an_instant_has_no_later_correction() -> None:
+    """What a model may learn from at `as_of`: the value that was metered, not the one corrected since."""
+    corrected = record([(1, 120, 1.0), (1, 3000, 9.0), (2, 3100, 2.0)])
+    early, late = hours(3)[0], hours(60)[0]
+    np.testing.assert_array_equal(corrected.truth(hours(1, 2), early), [1.0, np.nan])
+    np.testing.assert_array_equal(corrected.truth(hours(1, 2), late), corrected.truth(hours(1, 2)))
+    np.testing.assert_array_equal(corrected.truth(hours(1, 2), START), [np.nan, np.nan])
+
+
 def test_a_park_without_any_data_is_known_to_have_none() -> None:
     known = record().known_at(START)
     assert known.weather is None
