@@ -10,12 +10,14 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from pvforecast.errors import InvalidInput
 
 
 class Settings(BaseSettings):
@@ -79,13 +81,27 @@ class _RunningStack(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         if not self._file.exists():
             return {}
-        settings: dict[str, Any] = json.loads(self._file.read_text())["settings"]
+        try:
+            settings: dict[str, Any] = json.loads(self._file.read_text())["settings"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidInput(f"not what `pvf up` writes: {error}", field=str(self._file), hint="delete it") from error
         return settings
 
 
 def load(**overrides: Any) -> Settings:
-    """Settings from the environment and the running local stack."""
-    return Settings(**overrides)
+    """Settings from the environment and the running local stack.
+
+    Raises
+    ------
+    InvalidInput
+        a value that its setting can't have.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = f"PVF_{'.'.join(map(str, first['loc'])).upper()}"
+        raise InvalidInput(first["msg"], field=field, hint="set it right, or unset it") from error
 
 
 def to_env(settings: Settings) -> dict[str, str]:
