@@ -1,0 +1,36 @@
+"""Scores of the challenger on days it has not seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pvforecast import clients
+from pvforecast.evaluation.report import OPTIMISTIC
+from tests.component_fixtures import Workshop
+
+pytestmark = pytest.mark.stack
+
+
+def test_every_park_is_scored(connected: Workshop, trained: dict[str, Any], evaluated: dict[str, Any]) -> None:
+    assert evaluated == trained
+    metrics = clients.tracking(connected.settings).run(evaluated["run_id"])["metrics"]
+    for park in ("pvdaq-50", "serf-east"):
+        assert 0.0 < metrics[f"holdout.{park}.daylight_nmae"] < 0.1
+        assert metrics[f"holdout.{park}.skill"] > 0.3
+        assert 28 * 24 - 3 <= metrics[f"holdout.{park}.hours"] <= 28 * 24  # three hours of one day were not metered
+
+
+def test_the_metrics_artifact_shows_the_same(connected: Workshop, evaluated: dict[str, Any]) -> None:
+    logged = clients.tracking(connected.settings).run(evaluated["run_id"])["metrics"]
+    shown = connected.artifacts["evaluate.metrics"].metadata
+    assert shown["pvdaq-50 daylight nMAE"] == pytest.approx(logged["holdout.pvdaq-50.daylight_nmae"])
+    assert shown["serf-east skill"] == pytest.approx(logged["holdout.serf-east.skill"])
+
+
+@pytest.mark.usefixtures("evaluated")
+def test_the_report_begins_with_the_caveat(connected: Workshop) -> None:
+    report = connected.report("evaluate.report")
+    assert report.splitlines()[0] == OPTIMISTIC
+    assert "| pvdaq-50 | 2013-07-13 … 2013-08-09 |" in report

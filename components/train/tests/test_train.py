@@ -1,0 +1,47 @@
+"""The challenger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.train.component import train
+from pvforecast import clients, wiring
+from pvforecast.errors import InvalidInput, NotEnoughData
+from pvforecast.model import bundle as bundles
+from tests.component_fixtures import AS_OF, QUICK, Workshop
+
+pytestmark = pytest.mark.stack
+
+
+def test_the_challenger_has_not_seen_the_hold_out(connected: Workshop, trained: dict[str, Any]) -> None:
+    assert (trained["holdout_from"], trained["as_of"]) == ("2013-07-13T06:00:00", "2013-08-10T06:00:00")
+    assert trained["parks"] == ["pvdaq-50", "serf-east"]
+    assert trained["predecessor_id"] == 0
+    challenger = bundles.load(wiring.objects(connected.settings), trained["challenger_uri"])
+    assert challenger.info["trained_until"] == trained["holdout_from"]
+    assert challenger.info["recipe"]["rounds"] == QUICK["rounds"]
+
+
+def test_the_run_says_why_and_from_what(connected: Workshop, trained: dict[str, Any]) -> None:
+    run = clients.tracking(connected.settings).run(trained["run_id"])
+    assert (run["tags"]["reason"], run["tags"]["event_id"]) == ("a test", "event-1")
+    assert run["params"]["holdout_from"] == trained["holdout_from"]
+    assert '"processed/generation":' in run["tags"]["data_versions"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"statuses": [{"pvdaq-50": "failed: OSError: gone"}]}, NotEnoughData, "no park came through"),
+        ({"recipe": {"depth": 3}}, InvalidInput, "unknown setting 'depth'"),
+        ({"as_of": "2013-06-20T06:00:00+00:00"}, NotEnoughData, "at least 500 are needed"),
+    ],
+)
+def test_what_cannot_be_trained_is_said(
+    connected: Workshop, featurized: dict[str, str], changes: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    arguments = {"statuses": [featurized], "as_of": AS_OF, "reason": "a test", "event_id": "", "recipe": QUICK}
+    with pytest.raises(kind, match=message):
+        connected.call(train, **{**arguments, **changes})

@@ -1,0 +1,86 @@
+"""Tables and examples in docs/ are as the code has them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pipelines.ingestion import ingestion
+from pipelines.training import training
+from pvforecast.features import DEFAULT_SPEC
+from pvforecast.lake import tables
+from pvforecast.model.training import Recipe
+from pvforecast.parks import Park
+from tests.contract.tree import ROOT
+
+
+def test_every_feature_stands_in_the_table_in_its_order() -> None:
+    named = [name for first in _first_column("features.md", "feature") for name in re.findall(r"`([^`]+)`", first)]
+    assert named == list(DEFAULT_SPEC.names)
+
+
+def test_the_example_of_a_park_is_one() -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", _read("parks.md"), re.S)
+    park = Park.model_validate_json(example)
+    assert f"registered {park.id}" in _read("parks.md")
+
+
+def test_every_field_of_a_park_is_explained() -> None:
+    assert [cell.strip("`") for cell in _first_column("parks.md", "field")] == list(Park.model_fields)
+
+
+def test_every_parameter_of_a_pipeline_is_explained() -> None:
+    explained = {name for cell in _first_column("pipelines.md", "parameter") for name in re.findall(r"`(\w+)`", cell)}
+    parameters = {name for made in (ingestion, training) for name in made.component_spec.inputs}
+    assert explained == parameters
+
+
+def test_every_component_is_linked() -> None:
+    linked = set(re.findall(r"\(\.\./components/(\w+)/README\.md\)", _read("pipelines.md")))
+    assert linked == {path.parent.name for path in (ROOT / "components").glob("*/component.py")}
+
+
+def test_every_table_of_the_lake_is_explained() -> None:
+    explained = {name for cell in _first_column("data.md", "table") for name in re.findall(r"`([\w/]+)`", cell)}
+    stored = {table.name for table in vars(tables).values() if isinstance(table, tables.Table)} | {"features"}
+    assert explained == stored
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"| rounds, depth, eta | {Recipe.rounds}, {Recipe.max_depth}, {Recipe.eta} |",
+        f"{Recipe.min_child_weight:g}, {Recipe.subsample}, {Recipe.colsample_bytree}, {Recipe.max_bin} |",
+        ", ".join(map(str, Recipe.quantiles)),
+    ],
+)
+def test_the_recipe_is_the_one_in_use(value: str) -> None:
+    assert value in _read("model.md")
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    numbers = [int(number) for number in re.findall(r"^\*\*(\d+)\. ", _read("decisions.md"), re.M)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("name", ["data", "decisions", "features", "model", "parks", "pipelines"])
+def test_every_anchor_leads_to_a_heading(name: str) -> None:
+    links = re.findall(r"\]\((\w*\.?\w*)#([\w-]+)\)", _read(f"{name}.md"))
+    missing = [f"{file}#{anchor}" for file, anchor in links if anchor not in _anchors(file or f"{name}.md")]
+    assert missing == []
+
+
+def _read(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
+
+
+def _first_column(name: str, title: str) -> list[str]:
+    """Cells of the first column of the table whose first heading is `title`."""
+    (body,) = re.findall(rf"^\| {title} \|.*\n\|[-|]+\n((?:\|.*\n)+)", _read(name), re.M)
+    return [row.split("|")[1].strip() for row in body.splitlines()]
+
+
+def _anchors(name: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", _read(name), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
