@@ -45,12 +45,14 @@ def plan(
     UnknownPark
         a named park is not registered.
     InvalidInput
-        a time without offset, an unknown source, no park at all.
+        a time without offset, nothing between the two, an unknown source or setting, no park at all.
     """
     source(source_name, source_options)
-    instant(since, "since"), instant(as_of, "as_of")
+    recipe_of(recipe)
+    if instant(since, "since") >= instant(as_of, "as_of"):
+        raise InvalidInput(f"{since!r} is not before as_of", field="since", hint=f"as_of is {as_of}")
     registered = [park.id for park in ingestion.registered(lake)]
-    chosen = sorted(parks) or registered
+    chosen = sorted(set(parks)) or registered
     unknown = sorted(set(chosen) - set(registered))
     if unknown:
         known = ", ".join(registered) or "none"
@@ -133,7 +135,7 @@ def recipe_of(changes: dict[str, Any]) -> Recipe:
     Raises
     ------
     InvalidInput
-        a setting that a recipe does not have.
+        a setting that a recipe does not have, or a value that it can't have.
     """
     base = Recipe().as_dict()
     unknown = sorted(set(changes) - set(base))
@@ -144,9 +146,17 @@ def recipe_of(changes: dict[str, Any]) -> Recipe:
         raise InvalidInput(
             f"lacks {sorted(missing)}", field="recipe.quantiles", hint="the scores need 0.1, 0.5 and 0.9"
         )
-    # KFP hands ints inside a dict over as floats.
-    typed = {name: int(v) if isinstance(base[name], int) else v for name, v in changes.items()}
-    return Recipe.from_dict({**base, **typed})
+    return Recipe.from_dict({**base, **{name: _typed(name, value, base[name]) for name, value in changes.items()}})
+
+
+def _typed(name: str, value: Any, default: Any) -> Any:
+    """A setting as the recipe has it: KFP hands ints inside a dict over as floats."""
+    wanted = type(default)
+    if wanted not in (int, float):
+        return value
+    if not isinstance(value, int | float) or wanted(value) != value:
+        raise InvalidInput(f"{value!r} is no {wanted.__name__}", field=f"recipe.{name}", hint=f"default {default}")
+    return wanted(value)
 
 
 def instant(text: str, field: str) -> datetime:
