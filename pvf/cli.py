@@ -143,6 +143,7 @@ def run_pipeline(
 ) -> None:
     """Run a pipeline on this machine from its compiled YAML."""
     from pvf import children
+    from pvforecast import wiring
 
     settings = load()
     if name not in ("ingestion", "training"):
@@ -150,8 +151,13 @@ def run_pipeline(
     arguments = {
         "as_of": _instant(as_of, "--as-of").isoformat(),
         "reason": reason,
-        **({"since": since} if since else {}),
+        **({"since": _instant(since, "--since").isoformat()} if since else {}),
     }
+    # Said here, at once: a task that finds out minutes later says it in its own log.
+    wiring.objects(settings)
+    if name == "training":
+        wiring.needed(settings.postgres_dsn.get_secret_value(), "PVF_POSTGRES_DSN")
+        wiring.needed(settings.mlflow_uri, "PVF_MLFLOW_URI")
     print(json.dumps(children.pipeline(name, settings, arguments, lambda task: print(f"  {task}", file=sys.stderr))))
 
 
