@@ -28,6 +28,8 @@ def test_a_shard_holds_no_more_parks_than_asked(workshop: Workshop) -> None:
     [
         ({"as_of": "2013-08-10T06:00:00"}, InvalidInput, "as_of"),
         ({"since": "yesterday"}, InvalidInput, "since"),
+        ({"since": AS_OF}, InvalidInput, "since"),
+        ({"recipe": {"rounds": "many"}}, InvalidInput, "recipe.rounds"),
         ({"source": "nowhere"}, InvalidInput, "source"),
         ({"source_options": {"gain": 2}}, InvalidInput, "source_options"),
         ({"parks": ["pvdaq-50", "atlantis"]}, UnknownPark, "parks"),
