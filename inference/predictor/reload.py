@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 
 from prometheus_client import Counter, Gauge
@@ -21,6 +22,8 @@ MODEL_INFO = Gauge(
 )
 RELOADS = Counter("pvf_model_reloads", "Bundles that were loaded, verified and taken into service.")
 RELOAD_FAILURES = Counter("pvf_model_reload_failures", "Deployed bundles that were refused; the old one serves on.")
+_REFUSED_AGAIN_S = 15.0  # a damaged bundle may be restored under its name
+
 STORE_UP = Gauge("pvf_predictor_object_store_up", "1 while the object store answers.")
 
 
@@ -44,6 +47,7 @@ class Reloader:
         self._pointer = pointer
         self._interval_s = interval_s
         self._refused: Deployment | None = None
+        self._refused_at = 0.0
         self._trouble: str | None = None
 
     async def run(self) -> None:
@@ -60,7 +64,7 @@ class Reloader:
         try:
             deployment = self._pointer.check()
             STORE_UP.set(1)
-            if deployment is not None and deployment != self._refused:
+            if deployment is not None and not self._still_refused(deployment):
                 self._take(deployment)
             self._report(None)
         except NotReady as error:
@@ -68,6 +72,9 @@ class Reloader:
             self._report(str(error))
         except DataError as error:
             self._report(str(error), count=True)
+
+    def _still_refused(self, deployment: Deployment) -> bool:
+        return deployment == self._refused and time.monotonic() - self._refused_at < _REFUSED_AGAIN_S
 
     def _take(self, deployment: Deployment) -> None:
         old = self.current
@@ -79,7 +86,9 @@ class Reloader:
             try:
                 bundle = bundles.load(self._store, deployment.bundle_uri)
             except BundleError as error:
-                self._refused = deployment
+                known, self._refused, self._refused_at = self._refused == deployment, deployment, time.monotonic()
+                if known:
+                    return
                 RELOAD_FAILURES.inc()
                 serving = f"{old.deployment.bundle_id} serves on" if old else "nothing is served"
                 log.error("refused bundle %s, %s: %s", deployment.bundle_id, serving, error)

@@ -76,12 +76,17 @@ def _binary(headers: Mapping[str, str], media_type: str, body: bytes) -> dict[st
 
 def _json(body: bytes, field: str) -> dict[str, Any]:
     try:
-        value = json.loads(body)
-    except ValueError as error:
+        value = json.loads(body, parse_constant=_not_json)
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is text that nobody can store
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"it is not JSON: {error}", field=field, hint=_HINT) from error
     if not isinstance(value, dict):
         raise InvalidInput("it is not a JSON object", field=field, hint=_HINT)
     return value
+
+
+def _not_json(word: str) -> None:
+    raise ValueError(f"{word} is no number")
 
 
 def _validate(event: dict[str, Any]) -> None:
@@ -94,7 +99,9 @@ def _validate(event: dict[str, Any]) -> None:
         raise InvalidInput(error.message[:300], field=path or "body", hint=_HINT)
     try:
         when = datetime.fromisoformat(event["time"])
-    except ValueError as problem:
+        if when.tzinfo is not None:
+            when.astimezone(UTC)
+    except (ValueError, OverflowError) as problem:
         raise InvalidInput(
             f"{event['time']!r} is not a time", field="time", hint="e.g. 2013-09-20T12:00:00Z"
         ) from problem

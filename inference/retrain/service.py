@@ -9,19 +9,21 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from inference.retrain import cloudevent, command
 from inference.retrain.store import Row, Store
-from pvforecast.errors import NotReady
+from pvforecast.errors import InvalidInput, NotReady
 
 log = logging.getLogger(__name__)
 
 TICK_S = 2.0
 SILENT_S = 120.0
 """A run whose keeper, on another host, has not been heard of for so long is lost."""
+
+_SKEW = timedelta(hours=1)
 
 STARTING_S = 10.0
 """Between being claimed and having a process."""
@@ -69,9 +71,12 @@ class Trigger:
 
     def accept(self, event: dict[str, Any]) -> Answer:
         """Keep an event (committed when this returns), then let the worker look at it."""
+        when = cloudevent.event_time(event)
+        if when > datetime.now(UTC) + _SKEW:  # a run as of the future would count every later event as its own
+            raise InvalidInput(f"{event['time']} lies in the future", field="time", hint="the check's own clock")
         advice = event["data"]["advice"]
         status, reason = ("waiting", "") if advice == "retrain" else ("ignored", f"the advice is {advice}, not retrain")
-        if not self.store.add_event(event, cloudevent.event_time(event), status, reason):
+        if not self.store.add_event(event, when, status, reason):
             return Answer("duplicate", f"event {event['id']} is known already")
         log.info("event %s of %s: %s %s", event["id"], event["subject"], status, reason)
         self._wake.set()
@@ -89,6 +94,8 @@ class Trigger:
                         continue  # more may wait
             except NotReady as error:
                 log.warning("%s", error)
+            except Exception:
+                log.exception("a look at the waiting events failed")  # without its thread the trigger would be deaf
             self._wake.wait(TICK_S)
 
     def _run(self, run: Row) -> None:

@@ -12,7 +12,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from pvforecast.errors import NotReady
+from pvforecast.errors import InvalidInput, NotReady
 
 Row = dict[str, Any]
 
@@ -197,6 +197,8 @@ class Store:
                 if locked:
                     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
                 yield connection
+        except psycopg.DataError as error:
+            raise InvalidInput(f"Postgres cannot store it: {error}", hint="no NUL characters") from error
         except (psycopg.OperationalError, PoolTimeout) as error:
             raise NotReady(
                 f"Postgres did not answer: {error}", field="PVF_POSTGRES_DSN", hint="is it running?"

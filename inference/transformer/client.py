@@ -119,7 +119,10 @@ def _as_ours(error: grpc.aio.AioRpcError) -> Exception:
     if refusal.code == SpecMismatch.code:
         return SpecMoved(refusal.spec_hash)
     if refusal.code == NoChampion.code:
-        return NoChampion("no model is deployed yet", hint="run the training pipeline, then try again")
+        return NoChampion(
+            "the predictor has no model that it could load",
+            hint="try again; run training where nothing was promoted (pvf model list), else see the predictor's log",
+        )
     if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
         return InvalidInput(refusal.message, hint="see docs/serving.md")
     log.warning("predictor: %s %s", error.code().name, error.details())

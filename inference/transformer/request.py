@@ -35,6 +35,8 @@ def _instant(value: object) -> datetime:
     if not isinstance(value, str):
         raise ValueError("not a text with date, time and UTC offset")
     try:
+        if not (value.isascii() and value.isprintable()):  # Python takes any character between date and time
+            raise ValueError
         instant = datetime.fromisoformat(value)
     except ValueError:
         raise ValueError(f"{value[:40]!r} is not an ISO 8601 date and time") from None

@@ -114,6 +114,8 @@ class Snapshots:
             return old
         except (ValueError, TypeError) as error:
             raise DataError(f"the snapshot pointer of {park_id} cannot be read: {error!r}") from error
+        if entry is not None and not (isinstance(entry, dict) and isinstance(entry.get("snapshot_id"), str)):
+            raise DataError(f"the snapshot pointer of {park_id} names no snapshot: {entry!r}")
         pointer = _Pointer(entry, now, old.used_at if old else now)
         self._pointers[park_id] = pointer
         self._pointers.move_to_end(park_id)
@@ -165,5 +167,5 @@ def require(found: Snapshot | None, field: str, issued_at: np.datetime64) -> Sna
 def _read(store: ObjectStore, park_id: str, snapshot_id: str) -> Snapshot:
     try:
         return Snapshot(snapshot_id, snapshot.read(store, park_id, snapshot_id))
-    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:  # Arrow's damaged files are OSError
         raise DataError(f"snapshot {snapshot_id} of {park_id} cannot be read: {error!r}") from error

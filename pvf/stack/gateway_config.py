@@ -202,16 +202,20 @@ def _error_bodies(max_body_bytes: int, requests_per_second: int) -> list[Config]
             *(401, "unauthorized", "the API key is missing or not known", KEY_HEADER),
             f"send a valid key in the header `{KEY_HEADER}`; the stack's owner finds keys in secrets/api-keys.json",
         ),
+        (403, "forbidden", "protocol upgrades are not taken", "upgrade", "send plain HTTP/1.1 or HTTP/2 requests"),
         (404, "not_found", "there is nothing at this path", "path", "forecasts: POST /v1/models/pv-forecast:predict"),
         (408, "timeout", "the request did not arrive in time", None, "send headers and body without a pause"),
         (
             *(413, "too_large", f"the body is larger than {max_body_bytes} bytes", "body"),
             "ask for fewer parks or hours in one request",
         ),
+        (426, "http_version", "HTTP/1.1 or HTTP/2 is needed", "protocol", "use a client that speaks HTTP/1.1"),
         (
             *(429, "rate_limited", f"client %REQ({CLIENT_HEADER})% sends more than {requests_per_second} requests/s"),
             *(KEY_HEADER, "wait as long as the header Retry-After says, and put several parks into one request"),
         ),
+        (431, "headers_too_large", "the headers are too large or too many", "headers", "at most 100, 60 KiB together"),
+        (501, "not_supported", "this transfer encoding is not supported", "transfer-encoding", "chunked, or none"),
         (
             503,
             "not_ready",

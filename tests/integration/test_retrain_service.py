@@ -116,6 +116,21 @@ def test_bad_requests_get_a_4xx_naming_the_field_and_the_trigger_goes_on(trigger
     assert trigger.post(_event()).status_code == 202
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"subject": "a\x00", "data": {**EXAMPLE["data"], "park_id": "a\x00"}},
+        {"extension": "\x00"},
+        {"time": "9999-12-31T23:59:59Z"},
+    ],
+)
+def test_what_postgres_cannot_keep_or_lies_in_the_future_is_a_400(trigger: Trigger, change: dict[str, Any]) -> None:
+    answer = trigger.post({**_event(), **change})
+    assert answer.status_code == 400, answer.text
+    assert trigger.runs() == []
+    assert httpx.get(f"{trigger.url}/events/%00").status_code == 400
+
+
 def test_a_failed_run_says_why_and_does_not_hold_back_the_next_event(trigger: Trigger) -> None:
     (trigger.folder / "fail").touch()
     trigger.post(_event(0))

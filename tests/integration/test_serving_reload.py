@@ -12,6 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
+from inference.deployed import DeployedPointer
+from inference.predictor import reload
 from inference.transformer.client import PredictorClient, SpecMoved
 from pvforecast import features, snapshot
 from pvforecast.errors import InvalidInput, NoChampion, NotReady
@@ -161,6 +163,23 @@ def test_a_broken_bundle_is_refused_and_the_old_one_serves_on(stack: Serving) ->
     assert metric(stack.predictor_url, "pvf_model_reload_failures_total") - before == 4
 
 
+def test_a_repaired_bundle_is_taken_without_a_restart(stack: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reload, "_REFUSED_AGAIN_S", 0.0)
+    file = f"models/bundles/{SECOND.bundle_id}/golden.arrow"
+    uri = bundles.save(stack.store, SECOND)
+    stack.store.put(file, b"damaged")
+    stack.store.put_json(
+        "models/deployed.json", {"bundle_uri": uri, "bundle_id": SECOND.bundle_id, "model_version": "2"}
+    )
+    reloader = reload.Reloader(stack.store, DeployedPointer(stack.store))
+    reloader.poll()
+    assert reloader.current is None
+    stack.store.put(file, SECOND.files["golden.arrow"])
+    reloader.poll()
+    assert reloader.current is not None
+    assert reloader.current.bundle.bundle_id == SECOND.bundle_id
+
+
 def test_a_lost_predictor_is_a_503_that_says_when_to_come_back(stack: Serving) -> None:
     stack.services["predictor"].kill()
     begin = time.monotonic()
@@ -262,3 +281,20 @@ def test_a_new_snapshot_is_served_within_seconds(stack: Serving) -> None:
     snapshot_id = snapshot.write(stack.store, HISTORY.known_at(later))
     eventually(lambda: stack.ask(OK).json()["predictions"][0]["snapshot_id"] == snapshot_id, 4)
     assert stack.ask(OK).json()["predictions"][0]["issued_at"] == text(later)
+
+
+def test_a_damaged_snapshot_is_a_503_and_the_others_serve_on(stack: Serving) -> None:
+    key = "snapshots/latest/damaged.json"
+    whole = snapshot.encode(record(site()).known_at(NOW))
+    for name, data in (("cut", whole[:-9]), ("flipped", whole[:-30] + b"\xff" * 20 + whole[-10:])):
+        stack.store.put(f"snapshots/objects/damaged/{name}.arrow", data)
+    try:
+        for entry in ({"snapshot_id": "cut"}, {"snapshot_id": "flipped"}, {"x": 1}, {"snapshot_id": 5}, ["x"]):
+            stack.store.put_json(key, entry)
+            time.sleep(2.1)  # until the transformer looks at a pointer again
+            answer = stack.ask({"park_id": "damaged"})
+            assert answer.status_code == 503, (entry, answer.text)
+            assert answer.json()["code"] == "data_error"
+        assert served_by(stack)
+    finally:
+        stack.store.put(key, b"null")

@@ -29,6 +29,21 @@ def test_structured_and_binary_mode_give_the_same_event() -> None:
     assert parse(*_binary(EXAMPLE)) == EXAMPLE
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        json.dumps(EXAMPLE)[:-1].encode() + b', "x": NaN}',
+        json.dumps(EXAMPLE)[:-1].encode() + b', "x": "\\ud800"}',
+        json.dumps({**EXAMPLE, "time": "9999-12-31T23:59:59-23:00"}).encode(),
+        json.dumps({**EXAMPLE, "time": "0001-01-01T00:00:00+23:00"}).encode(),
+    ],
+)
+def test_what_python_reads_and_nobody_can_keep_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        parse(STRUCTURED, body)
+
+
 def test_the_time_of_an_event_is_utc() -> None:
     assert event_time({**EXAMPLE, "time": "2013-09-21T06:00:00-06:00"}).isoformat() == "2013-09-21T12:00:00+00:00"
 

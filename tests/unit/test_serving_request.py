@@ -66,6 +66,12 @@ def test_a_callers_weather_becomes_a_run_known_at_the_issue_time() -> None:
     assert set(run.variables) == {"ghi", "temp_air"}
 
 
+@pytest.mark.parametrize("between", ["\x00", "\n", "\u2003"])
+def test_a_time_holds_nothing_that_the_log_cannot_keep(between: str) -> None:
+    with pytest.raises(InvalidInput, match="issued_at"):
+        parse({"instances": [{"park_id": "p", "issued_at": f"2013-06-01{between}06:00:00Z"}]})
+
+
 @pytest.mark.parametrize("park_id", ["..", ".", "a/b", "a b", "ä", "a\n", "%2e%2e", "a\\b", ""])
 def test_what_cannot_be_part_of_a_key_is_no_park(park_id: str) -> None:
     assert not plausible(park_id)
