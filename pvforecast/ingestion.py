@@ -63,7 +63,7 @@ def register(lake: Lake, park: Park) -> None:
                 field="valid_from",
                 hint="state when the new facts began to hold",
             )
-    row = {"park_id": park.id, "valid_from": pd.Timestamp(park.valid_from), "facts": facts}
+    row = {"park_id": park.id, "valid_from": _utc(park.valid_from), "facts": facts}
     lake.append_new(PARKS, pd.DataFrame([row]))
 
 
@@ -90,7 +90,7 @@ def ingest(lake: Lake, source: Source, park: Park, since: datetime, until: datet
     generation = source.generation(park, since, until)
     weather = source.weather(park, since, until)
     clock = source.clock_report(park, until)
-    report = {"park_id": park.id, "report": json.dumps(clock.as_dict(), sort_keys=True), "as_of": pd.Timestamp(until)}
+    report = {"park_id": park.id, "report": json.dumps(clock.as_dict(), sort_keys=True), "as_of": _utc(until)}
     lake.append_new(CLOCKS, pd.DataFrame([report]))
     return IngestReport(
         park.id, lake.append_new(RAW_GENERATION, generation), lake.append_new(RAW_WEATHER, weather), clock
@@ -99,7 +99,7 @@ def ingest(lake: Lake, source: Source, park: Park, since: datetime, until: datet
 
 def validate(lake: Lake, park: Park, since: datetime, until: datetime) -> ValidationReport:
     """Check raw rows of [since, until), set bad ones aside, and store the good ones hourly."""
-    begin, end = pd.Timestamp(since).floor("h"), pd.Timestamp(until)
+    begin, end = _utc(since).floor("h"), _utc(until)
     raw = _frame(lake, RAW_GENERATION, park.id, "measured_at", begin, end)
     good, bad = validation.split(raw, validation.generation_contract(park))
     hourly = processing.hourly_generation(good)
@@ -125,6 +125,8 @@ def _frame(
 
 def _quarantine(table: str, bad: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     payload = [row.to_json(date_format="iso") for _, row in bad.drop(columns="reason").iterrows()]
-    return pd.DataFrame(
-        {"table": table, "reason": bad.reason.to_numpy(), "payload": payload, "as_of": pd.Timestamp(as_of)}
-    )
+    return pd.DataFrame({"table": table, "reason": bad.reason.to_numpy(), "payload": payload, "as_of": _utc(as_of)})
+
+
+def _utc(moment: datetime) -> pd.Timestamp:
+    return pd.Timestamp(moment).tz_convert("UTC")

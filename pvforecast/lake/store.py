@@ -7,9 +7,9 @@ Every read of the project goes through `Lake.read`: with deltalake 1.6 and pyarr
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC
 
 import pandas as pd
 import pyarrow as pa
@@ -21,6 +21,7 @@ from pvforecast.errors import DataError, NotReady
 from pvforecast.lake.tables import Table, bucket_of
 
 _ATTEMPTS = 8
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Lake:
@@ -73,9 +74,7 @@ class Lake:
             dataset = delta.to_pyarrow_dataset(file_pruning_predicate=partitions)
             return dataset.to_table([field.name for field in wanted], filter=condition, use_threads=False)
         except OSError as error:
-            raise NotReady(
-                f"reading {self.uri}/{table.name} failed: {error}", hint="is the object store running?"
-            ) from error
+            raise _unavailable(table, error) from error
 
     def append_new(self, table: Table, rows: pd.DataFrame) -> int:
         """Add the rows whose key is not stored yet, in one commit; returns how many those were.
@@ -132,17 +131,18 @@ class Lake:
 
     def _conform(self, table: Table, rows: pd.DataFrame) -> pa.Table:
         """Rows as the contract wants them: UTC, partitions filled in, one row a key (the last)."""
+        missing = [name for name in table.schema.names if name not in rows and name not in table.partitions]
+        if missing:
+            raise DataError(f"columns missing: {', '.join(missing)}", field=table.name)
         rows = rows.drop_duplicates(list(table.key), keep="last").copy()
+        for field in table.schema if len(rows) else ():
+            if pa.types.is_timestamp(field.type) and str(getattr(rows[field.name].dtype, "tz", None)) != "UTC":
+                raise DataError("times must be UTC", field=f"{table.name}.{field.name}", hint="convert: tz_convert")
         if table.time_column:
             moment = rows[table.time_column]
-            if len(rows) and str(moment.dt.tz) not in ("UTC", str(UTC)):
-                raise DataError("times must be UTC", field=f"{table.name}.{table.time_column}")
             rows["month"] = moment.dt.strftime("%Y-%m") if len(rows) else pd.Series(dtype=str)
             rows["bucket"] = rows["park_id"].map(bucket_of).astype("int32") if len(rows) else pd.Series(dtype="int32")
             rows = rows.sort_values(["park_id", table.time_column])
-        missing = [name for name in table.schema.names if name not in rows]
-        if missing:
-            raise DataError(f"columns missing: {', '.join(missing)}", field=table.name)
         try:
             return pa.Table.from_pandas(rows[table.schema.names], schema=table.schema, preserve_index=False, safe=False)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -189,6 +189,5 @@ def _back_off(attempt: int) -> None:
 
 
 def _unavailable(table: Table, error: Exception) -> NotReady:
-    return NotReady(
-        f"the lake did not answer for {table.name}: {error}", hint="is the object store running? see its log"
-    )
+    said = " ".join(_COLOUR.sub("", str(error)).split())  # delta-rs draws its causes as a coloured tree
+    return NotReady(f"the lake did not answer for {table.name}: {said}", hint="is the object store running?")
