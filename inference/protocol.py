@@ -15,6 +15,7 @@ MODEL_NAME = "pv-forecast"
 FEATURES = "features"
 QUANTILES = "quantiles"
 SPEC_HASH = "spec_hash"
+TRAINED_UNTIL = "trained_until"  # ISO, UTC: what happened before it was in the training data
 BUNDLE_ID = "bundle_id"
 MODEL_VERSION = "model_version"
 QUANTILE_LEVELS = "quantile_levels"

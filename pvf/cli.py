@@ -59,11 +59,16 @@ def up(
 ) -> None:
     """Start the local stack with the model it served last, and stay up until Ctrl-C."""
     from pvf.stack.local import Stack
+    from pvforecast import clients
+    from pvforecast.registry import reconcile
 
     if clock not in ("snapshot", "system"):
         raise InvalidInput(f"{clock!r} is no clock", field="--clock", hint="snapshot or system")
     console = Console(stderr=True, highlight=False)
     with Stack(load().home, clock=clock, on_event=console.print) as stack:  # type: ignore[arg-type]
+        every = clients.everything(stack.settings)
+        for repaired in reconcile(every.promotions, every.tracking, every.store):
+            console.print(f"  repaired: {repaired}")
         for part, url in stack.urls.items():
             console.print(f"  {part:<15} {url}")
         console.print("up; Ctrl-C stops everything")

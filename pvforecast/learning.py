@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pvforecast import dataset, snapshot
-from pvforecast.errors import NotEnoughData
+from pvforecast.errors import InvalidInput, NotEnoughData
 from pvforecast.evaluation import compare as comparing
 from pvforecast.evaluation import metrics, report
 from pvforecast.evaluation.backtest import (
@@ -64,7 +64,18 @@ def window(as_of: np.datetime64, champion: Bundle | None, recipe: Recipe) -> Win
 
     Without a champion, or against another recipe: the last `HOLDOUT_DAYS`. A refresh is judged on the later half of
     the days that the champion has not seen, so that the challenger has learned from the earlier half.
+
+    Raises
+    ------
+    InvalidInput
+        `as_of` lies before what the champion was trained on: it would be judged on its own training data.
     """
+    if champion is not None and as_of < np.datetime64(champion.info["trained_until"], "s"):
+        raise InvalidInput(
+            f"{as_of} lies before {champion.info['trained_until']}, up to which the champion has learned",
+            field="as_of",
+            hint="train as of a later time, or roll back first: pvf model rollback",
+        )
     days = HOLDOUT_DAYS
     if champion is not None and champion.info["recipe_hash"] == recipe.hash:
         unseen = int((as_of - np.datetime64(champion.info["trained_until"], "s")) / _DAY)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pvforecast.errors import DataError
 from pvforecast.known import History, Known, WeatherRun
 from pvforecast.objects import ObjectStore
 from pvforecast.site import Site
@@ -85,8 +86,19 @@ def write(store: ObjectStore, known: Known) -> str:
 
 
 def read(store: ObjectStore, park_id: str, snapshot_id: str) -> Known:
-    """Raises KeyError when there is no such snapshot."""
-    return decode(store.get(_object_key(park_id, snapshot_id)))
+    """One snapshot.
+
+    Raises
+    ------
+    KeyError
+        there is no such snapshot.
+    DataError
+        its bytes are not those that its id names.
+    """
+    data = store.get(_object_key(park_id, snapshot_id))
+    if hashlib.sha256(data).hexdigest() != snapshot_id:
+        raise DataError(f"snapshot {snapshot_id[:16]} of {park_id} is damaged", hint="publish a new one: run ingestion")
+    return decode(data)
 
 
 def latest_entry(store: ObjectStore, park_id: str) -> dict[str, str] | None:

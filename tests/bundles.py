@@ -60,7 +60,8 @@ def tiny_bundle(
     }  # fmt: skip
     booster = xgb.train(parameters, matrix, rounds)
     shifts = np.tile(np.linspace(-0.01, 0.01, len(quantiles)), (2, 1))
-    return Bundle(bytes(booster.save_raw("ubj")), spec, quantiles, shifts, (0.0, 24.0), x[:8], {"seed": seed})
+    info = {"seed": seed, "trained_until": "2000-01-01T00:00:00"}
+    return Bundle(bytes(booster.save_raw("ubj")), spec, quantiles, shifts, (0.0, 24.0), x[:8], info)
 
 
 def _run(whole: WeatherRun, at: np.datetime64) -> WeatherRun:

@@ -21,6 +21,7 @@ from inference.protocol import (
     QUANTILE_LEVELS,
     QUANTILES,
     SPEC_HASH,
+    TRAINED_UNTIL,
     Refusal,
     RefusedError,
 )
@@ -67,6 +68,7 @@ class Predictor(Model):  # type: ignore[misc]  # kserve is untyped
             BUNDLE_ID: loaded.deployment.bundle_id,
             MODEL_VERSION: loaded.deployment.model_version,
             SPEC_HASH: loaded.bundle.spec.hash,
+            TRAINED_UNTIL: str(loaded.bundle.info["trained_until"]),
             QUANTILE_LEVELS: json.dumps(loaded.bundle.quantiles),
         }
         return InferResponse(payload.id or "", MODEL_NAME, [output], parameters=parameters)

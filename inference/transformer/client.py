@@ -19,6 +19,7 @@ from inference.protocol import (
     MODEL_VERSION,
     QUANTILE_LEVELS,
     SPEC_HASH,
+    TRAINED_UNTIL,
     Refusal,
 )
 from inference.transformer.errors import Unavailable
@@ -46,6 +47,7 @@ class Inference:
     bundle_id: str
     model_version: str
     spec_hash: str
+    trained_until: np.datetime64
 
 
 class SpecMoved(SpecMismatch):
@@ -103,6 +105,7 @@ class PredictorClient:
             text[BUNDLE_ID],
             text[MODEL_VERSION],
             text[SPEC_HASH],
+            np.datetime64(text[TRAINED_UNTIL], "s"),
         )
 
     async def ready(self) -> bool:

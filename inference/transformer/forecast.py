@@ -94,7 +94,7 @@ def answer(question: Question, inference: Inference, power: Floats) -> dict[str,
         "weather_source": weather.source if weather is not None else None,
         "weather_age_minutes": weather_age_minutes(question),
         "generation_age_minutes": generation_age_minutes(question),
-        "degraded": degraded(question),
+        "degraded": degraded(question, inference.trained_until),
     }
 
 
@@ -141,8 +141,8 @@ def generation_age_minutes(question: Question) -> int | None:
     return int((question.issued_at - metered[-1] - HOUR) / _MINUTE) if len(metered) else None
 
 
-def degraded(question: Question) -> list[str]:
-    """What this forecast had to do without."""
+def degraded(question: Question, trained_until: np.datetime64) -> list[str]:
+    """What this forecast had to do without, and `hindsight_model` where the model has learned from its hours."""
     flags = []
     covered = _covered(question.known, question.hours)
     if not covered.any():
@@ -155,6 +155,8 @@ def degraded(question: Question) -> list[str]:
         flags.append("stale_weather")
     if generation_age is None or generation_age > STALE_GENERATION_MINUTES:
         flags.append("no_recent_generation")
+    if question.issued_at < trained_until:
+        flags.append("hindsight_model")
     return flags
 
 

@@ -18,6 +18,7 @@ from pvforecast.known import HOUR, History, Known
 from tests.bundles import NOW, record, site
 
 KNOWN = record(site()).known_at(NOW)
+LONG_AGO = NOW - 1000 * HOUR
 NOTHING = History(KNOWN.history.valid_at[:0], np.zeros(0))
 UNREAD = replace(KNOWN.history, power_kw=KNOWN.history.power_kw * np.nan)
 
@@ -28,7 +29,7 @@ def question(known: Known = KNOWN, issued_at: np.datetime64 = NOW, **fields: obj
 
 
 def inference(fractions: np.ndarray, levels: tuple[float, ...] = (0.1, 0.5, 0.9)) -> Inference:
-    return Inference(fractions.astype(np.float32), levels, "bundle", "3", "spec")
+    return Inference(fractions.astype(np.float32), levels, "bundle", "3", "spec", LONG_AGO)
 
 
 def test_power_stays_between_nothing_and_capacity_and_is_nothing_at_night() -> None:
@@ -69,7 +70,13 @@ def test_energy_is_that_of_the_median_whatever_levels_are_chosen() -> None:
 def test_what_is_missing_or_old_is_flagged(
     known: Known, issued_at: np.datetime64, hours: int, flags: list[str]
 ) -> None:
-    assert forecast.degraded(question(known, issued_at, horizon_hours=hours)) == flags
+    assert forecast.degraded(question(known, issued_at, horizon_hours=hours), LONG_AGO) == flags
+
+
+def test_a_model_that_has_learned_from_the_hours_says_so() -> None:
+    asked = question()
+    assert "hindsight_model" not in forecast.degraded(asked, NOW)
+    assert "hindsight_model" in forecast.degraded(asked, NOW + HOUR)
 
 
 def test_ages_count_from_the_run_and_from_the_last_metered_hour() -> None:
