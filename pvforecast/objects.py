@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 from urllib.parse import urlparse
 
 import urllib3
 from minio import Minio
-from minio.error import S3Error
+from minio.error import MinioException, S3Error
 
 from pvforecast.errors import InvalidInput, NotReady
+
+_HOST = re.compile(r"[\w.-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
+_FAILURES = (MinioException, urllib3.exceptions.HTTPError)
 
 
 class ObjectStore:
@@ -34,19 +38,22 @@ class ObjectStore:
         region: str = "us-east-1",
         timeout_s: float = 10.0,
     ) -> None:
-        url = urlparse(endpoint)
-        if url.scheme not in ("http", "https") or not url.netloc:
-            raise InvalidInput(
-                f"{endpoint!r} is not a URL",
-                field="PVF_S3_ENDPOINT",
-                hint="e.g. http://127.0.0.1:8333, or start `pvf up`",
-            )
         pool = urllib3.PoolManager(timeout=timeout_s, maxsize=16, retries=urllib3.Retry(2, backoff_factor=0.2))
         self.bucket = bucket
         self._endpoint = endpoint
-        self._client = Minio(
-            url.netloc, access_key, secret_key, secure=url.scheme == "https", region=region, http_client=pool
-        )
+        try:
+            url = urlparse(endpoint)
+            if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.netloc) or url.path.strip("/"):
+                raise ValueError
+            self._client = Minio(
+                url.netloc, access_key, secret_key, secure=url.scheme == "https", region=region, http_client=pool
+            )
+        except ValueError as error:
+            raise InvalidInput(
+                f"{endpoint!r} is not the URL of a server",
+                field="PVF_S3_ENDPOINT",
+                hint="e.g. http://127.0.0.1:8333, or start `pvf up`",
+            ) from error
 
     def get(self, key: str) -> bytes:
         """Raises KeyError when there is no such object."""
@@ -64,7 +71,7 @@ class ObjectStore:
             if error.code in ("NoSuchKey", "NoSuchBucket"):
                 raise KeyError(key) from error
             raise self._unavailable(error) from error
-        except urllib3.exceptions.HTTPError as error:
+        except _FAILURES as error:
             raise self._unavailable(error) from error
 
     def etag(self, key: str) -> str:
@@ -75,7 +82,7 @@ class ObjectStore:
             if error.code in ("NoSuchKey", "NoSuchObject", "NoSuchBucket"):
                 raise KeyError(key) from error
             raise self._unavailable(error) from error
-        except urllib3.exceptions.HTTPError as error:
+        except _FAILURES as error:
             raise self._unavailable(error) from error
 
     def exists(self, key: str) -> bool:
@@ -89,7 +96,7 @@ class ObjectStore:
         """Write the whole object; readers see the old one or the new one, never a part."""
         try:
             self._client.put_object(self.bucket, key, io.BytesIO(data), len(data), content_type)
-        except (S3Error, urllib3.exceptions.HTTPError) as error:
+        except _FAILURES as error:
             raise self._unavailable(error) from error
 
     def keys(self, prefix: str) -> Iterator[str]:
@@ -97,7 +104,7 @@ class ObjectStore:
         try:
             for item in self._client.list_objects(self.bucket, prefix, recursive=True):
                 yield cast(str, item.object_name)
-        except (S3Error, urllib3.exceptions.HTTPError) as error:
+        except _FAILURES as error:
             raise self._unavailable(error) from error
 
     def get_json(self, key: str) -> Any:
@@ -107,6 +114,7 @@ class ObjectStore:
         self.put(key, json.dumps(value, sort_keys=True).encode(), "application/json")
 
     def _unavailable(self, error: Exception) -> NotReady:
+        said = " ".join(str(error).split())[:300]  # what is no S3 may answer with a whole page
         return NotReady(
-            f"the object store at {self._endpoint} did not answer: {error}", hint="is it running? see its log"
+            f"the object store at {self._endpoint} did not answer: {said}", hint="is it running? see its log"
         )
