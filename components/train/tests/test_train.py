@@ -36,12 +36,21 @@ def test_the_run_says_why_and_from_what(connected: Workshop, trained: dict[str, 
     [
         ({"statuses": [{"pvdaq-50": "failed: OSError: gone"}]}, NotEnoughData, "no park came through"),
         ({"recipe": {"depth": 3}}, InvalidInput, "unknown setting 'depth'"),
-        ({"as_of": "2013-06-20T06:00:00+00:00"}, NotEnoughData, "at least 500 are needed"),
     ],
 )
 def test_what_cannot_be_trained_is_said(
     connected: Workshop, featurized: dict[str, str], changes: dict[str, Any], kind: type[Exception], message: str
 ) -> None:
-    arguments = {"statuses": [featurized], "as_of": AS_OF, "reason": "a test", "event_id": "", "recipe": QUICK}
     with pytest.raises(kind, match=message):
-        connected.call(train, **{**arguments, **changes})
+        connected.call(train, **{**_arguments(featurized), **changes})
+
+
+@pytest.mark.usefixtures("deployed")
+def test_no_training_before_what_the_champion_has_learned(connected: Workshop, featurized: dict[str, str]) -> None:
+    earlier = {**_arguments(featurized), "as_of": "2013-08-09T06:00:00+00:00"}
+    with pytest.raises(InvalidInput, match="up to which the champion has learned"):
+        connected.call(train, **earlier)
+
+
+def _arguments(featurized: dict[str, str]) -> dict[str, Any]:
+    return {"statuses": [featurized], "as_of": AS_OF, "reason": "a test", "event_id": "", "recipe": QUICK}
