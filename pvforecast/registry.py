@@ -109,7 +109,7 @@ class Promotions:
         Raises
         ------
         PromotionConflict
-            another promotion followed `predecessor` first.
+            `predecessor` is not, or no longer, the last promotion.
         """
         values = (
             predecessor,
@@ -122,23 +122,27 @@ class Promotions:
             mlflow_run_id,
             event_id,
         )
-        sql = f"INSERT INTO promotions ({_VALUES}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}"
+        sql = (
+            f"INSERT INTO promotions ({_VALUES}) SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s"
+            f" WHERE %s = (SELECT coalesce(max(id), 0) FROM promotions) RETURNING {_COLUMNS}"
+        )
         try:
             with self._connection() as connection, connection.cursor(row_factory=class_row(Promotion)) as cursor:
-                row = cursor.execute(sql, values).fetchone()
-        except psycopg.errors.UniqueViolation as error:
+                row = cursor.execute(sql, (*values, predecessor)).fetchone()
+        except psycopg.errors.UniqueViolation:
+            row = None  # two saw the same last promotion, and the other was first
+        if row is None:
             raise PromotionConflict(
-                f"promotion {values[0]} already has a successor: another run promoted first",
+                f"promotion {predecessor} already has a successor, or never was: another run promoted first",
                 field="predecessor",
                 hint="compare with the new champion and promote again if still better: pvf model list",
-            ) from error
-        assert row is not None
+            )
         return row
 
     def rollback(self, *, actor: str, reason: str) -> Promotion:
-        """Append a promotion of the model that was promoted before the current one.
+        """Append a promotion of the model that served before the current one.
 
-        Each further call goes one model further back: the way of a rollback is not itself rolled back.
+        Each further call goes one model further back; a model that was rolled back is not returned to.
 
         Raises
         ------
@@ -174,12 +178,15 @@ class Promotions:
 
 
 def _before(history: list[Promotion]) -> Promotion | None:
-    """The model promoted before the one that serves now; `history` is newest first."""
-    if not history:
-        return None
-    promoted = [row for row in history if row.verdict != "rollback"]
-    at = next(i for i, row in enumerate(promoted) if row.bundle_id == history[0].bundle_id)
-    return next((row for row in promoted[at:] if row.bundle_id != history[0].bundle_id), None)
+    """The model that served before the current one, of those that were not rolled back; `history` is newest first."""
+    served: list[Promotion] = []
+    for row in reversed(history):
+        if row.verdict == "rollback":
+            while served and served[-1].bundle_id != row.bundle_id:
+                served.pop()
+        elif not served or served[-1].bundle_id != row.bundle_id:
+            served.append(row)
+    return served[-2] if len(served) > 1 else None
 
 
 def reconcile(promotions: Promotions, tracking: Tracking, store: ObjectStore) -> list[str]:
