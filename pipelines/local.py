@@ -23,7 +23,6 @@ from kfp import local
 from kfp.components import load_component_from_file
 
 from pipelines.compile import PIPELINES, compile_all
-from pvforecast import clients
 from pvforecast.errors import PvForecastError
 from pvforecast.settings import Settings, load
 from pvforecast.shards import instant
@@ -67,6 +66,8 @@ def training(
     outputs = run(
         "training", {"as_of": as_of, "since": begin, "reason": reason, "event_id": event_id, **more}, settings
     )
+    from pvforecast import clients  # MLflow takes seconds to import, and ingestion does without
+
     job = outputs["job"]
     promoted = next((p for p in clients.promotions(settings).history() if p.mlflow_run_id == job["run_id"]), None)
     return {

@@ -12,7 +12,7 @@ from pvforecast import ingestion
 from pvforecast.evaluation.backtest import Scores, backtest
 from pvforecast.known import ParkRecord
 from pvforecast.lake import Lake, records
-from pvforecast.model.training import Recipe
+from pvforecast.model.recipe import Recipe
 from pvforecast.sources.pvdaq_samples import PARKS, PvdaqSamples
 
 TRAIN_UNTIL = datetime(2013, 1, 1, 7, tzinfo=UTC)  # local midnight in Golden: system 50 is tested on 2013

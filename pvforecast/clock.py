@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
-from pvanalytics.quality import time as pva_time
 
 from pvforecast.features import clear_sky_power
 from pvforecast.known import HOUR
@@ -94,6 +93,8 @@ def _undo_dst(index: pd.DatetimeIndex, site: Site) -> pd.DatetimeIndex:
 
 def _dst_jumps(power_kw: pd.Series, site: Site) -> list[str]:
     """Local dates at which the middle of the producing day jumps with daylight-saving time."""
+    from pvanalytics.quality import time as pva_time  # a second to import, and few tasks look at clocks
+
     producing = power_kw[power_kw > 0.02 * site.ac_capacity_kw]
     if producing.empty:
         return []

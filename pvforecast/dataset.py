@@ -14,6 +14,8 @@ import pandas as pd
 from pvforecast import features as fx
 from pvforecast.known import HOUR, Floats, ParkRecord, Times
 
+EVER = np.datetime64("1990-01-01", "s")
+
 
 @dataclass(frozen=True)
 class Rows:

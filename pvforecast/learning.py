@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from pvforecast import dataset, snapshot
+from pvforecast import dataset
 from pvforecast.errors import InvalidInput, NotEnoughData
 from pvforecast.evaluation import compare as comparing
 from pvforecast.evaluation import metrics, report
 from pvforecast.evaluation.backtest import (
     DAY_AHEAD_HOURS,
-    EVER,
     Scores,
     build_rows,
     metered_daylight,
@@ -30,13 +29,13 @@ from pvforecast.lake import Lake, records
 from pvforecast.lake.tables import GENERATION, WEATHER, features
 from pvforecast.model import bundle as bundles
 from pvforecast.model.bundle import Bundle
-from pvforecast.model.training import Recipe, train
+from pvforecast.model.recipe import Recipe
+from pvforecast.model.training import train
 from pvforecast.objects import ObjectStore
 from pvforecast.registry import Promotion, Promotions, reconcile
 from pvforecast.tracking import Tracking, git_commit, to_json
 
 HOLDOUT_DAYS = 28
-HORIZON_HOURS = 48
 _DAY = 24 * HOUR
 
 
@@ -46,17 +45,6 @@ class Window:
 
     holdout_from: np.datetime64
     as_of: np.datetime64
-
-
-def featurize(lake: Lake, park_id: str, as_of: np.datetime64, recipe: Recipe) -> int:
-    """Build one park's feature rows for every issue time before `as_of` and store them; returns how many.
-
-    The park's rows are replaced in one commit; other parks' rows are not touched.
-    """
-    record = records.load(lake, park_id)
-    rows = dataset.build(record, recipe.spec, dataset.daily_issues(record, EVER, as_of), HORIZON_HOURS, as_of)
-    lake.replace_park(features(recipe.spec.names), park_id, dataset.to_frame(rows), metadata={"spec": recipe.spec.hash})
-    return len(rows)
 
 
 def window(as_of: np.datetime64, champion: Bundle | None, recipe: Recipe) -> Window:
@@ -255,11 +243,6 @@ def promote(
     )
     reconcile(promotions, tracking, store)
     return promotion
-
-
-def publish_snapshots(lake: Lake, store: ObjectStore, parks: Sequence[str], as_of: np.datetime64) -> dict[str, str]:
-    """Store what is known of each park at `as_of` for serving; returns park id -> snapshot id."""
-    return {park: snapshot.write(store, records.load(lake, park).known_at(as_of)) for park in parks}
 
 
 def _info(versions: dict[str, int], purpose: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from pvforecast import ingestion, learning
+from pvforecast import ingestion, preparing
 from pvforecast.errors import InvalidInput, NotEnoughData, NotReady, UnknownPark
 from pvforecast.lake import Lake
-from pvforecast.model.training import Recipe
+from pvforecast.model.recipe import Recipe
 from pvforecast.objects import ObjectStore
 from pvforecast.parks import Park
 from pvforecast.sources.catalogue import source
@@ -103,7 +103,7 @@ def validate(lake: Lake, shard: Shard, status: Status, report_path: str) -> Stat
 def featurize(lake: Lake, shard: Shard, status: Status) -> Status:
     """See the component `featurize`."""
     recipe, as_of = recipe_of(shard["recipe"]), as_datetime64(shard["as_of"])
-    return _each(lake, shard, status, lambda park: learning.featurize(lake, park.id, as_of, recipe))
+    return _each(lake, shard, status, lambda park: preparing.featurize(lake, park.id, as_of, recipe))
 
 
 def publish_snapshots(lake: Lake, store: ObjectStore, shard: Shard, status: Status) -> Status:
@@ -111,7 +111,7 @@ def publish_snapshots(lake: Lake, store: ObjectStore, shard: Shard, status: Stat
     if not shard["publish"]:
         return status
     as_of = as_datetime64(shard["as_of"])
-    return _each(lake, shard, status, lambda park: learning.publish_snapshots(lake, store, [park.id], as_of))
+    return _each(lake, shard, status, lambda park: preparing.publish_snapshots(lake, store, [park.id], as_of))
 
 
 def tally(statuses: Sequence[Status]) -> Status:

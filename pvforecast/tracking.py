@@ -5,21 +5,43 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException, RestException
 
+from pvforecast.errors import NotReady
+
 MODEL_NAME = "pv-forecast"
 EXPERIMENT = "pv-forecast"
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _asks(method: Callable[Concatenate[Tracking, _P], _R]) -> Callable[Concatenate[Tracking, _P], _R]:
+    """A server that does not answer is NotReady; what it does answer stays MLflow's own error."""
+
+    @wraps(method)
+    def asked(self: Tracking, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return method(self, *args, **kwargs)
+        except RestException:
+            raise
+        except MlflowException as error:
+            said = " ".join(str(error).split())[:300]
+            raise NotReady(f"MLflow at {self.uri} did not answer: {said}", hint="is it running? see its log") from error
+
+    return asked
+
 
 class Tracking:
-    """A client of one MLflow server."""
+    """A client of one MLflow server; NotReady where it does not answer."""
 
     def __init__(self, uri: str) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -27,6 +49,7 @@ class Tracking:
         self.uri = uri
         self._client = MlflowClient(uri)
 
+    @_asks
     def start_run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Create a run; returns its id. The run stays open until `end_run`."""
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
@@ -37,6 +60,7 @@ class Tracking:
         self._client.log_batch(run.info.run_id, params=[Param(k, str(v)[:6000]) for k, v in params.items()])
         return str(run.info.run_id)
 
+    @_asks
     def log(
         self,
         run_id: str,
@@ -61,9 +85,11 @@ class Tracking:
             self.end_run(run_id, failed=True)
             raise
 
+    @_asks
     def end_run(self, run_id: str, *, failed: bool = False) -> None:
         self._client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
 
+    @_asks
     def register(self, run_id: str, bundle_uri: str, tags: Mapping[str, str]) -> int:
         """A new version of the registered model, from a bundle; returns its number."""
         try:
@@ -75,6 +101,7 @@ class Tracking:
         self._client.set_registered_model_alias(MODEL_NAME, "challenger", version.version)
         return int(version.version)
 
+    @_asks
     def champion_version(self) -> int | None:
         """The version that the alias `champion` names, None when unset."""
         try:
@@ -84,13 +111,16 @@ class Tracking:
                 return None
             raise
 
+    @_asks
     def set_champion(self, version: int) -> None:
         """Move the alias `champion`; the version it leaves is tagged `archived`."""
         before = self.champion_version()
         self._client.set_registered_model_alias(MODEL_NAME, "champion", str(version))
+        self._client.delete_model_version_tag(MODEL_NAME, str(version), "archived")  # a rollback brings it back
         if before is not None and before != version:
             self._client.set_model_version_tag(MODEL_NAME, str(before), "archived", "true")
 
+    @_asks
     def run(self, run_id: str) -> dict[str, Any]:
         """Params, metrics and tags of a run."""
         data = self._client.get_run(run_id).data

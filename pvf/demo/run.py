@@ -21,7 +21,7 @@ from pvf import backtest, children, client, show
 from pvf.demo import loop, scenario
 from pvf.demo.progress import Steps
 from pvf.stack.local import Stack
-from pvforecast import clients, ingestion, learning, snapshot, wiring
+from pvforecast import clients, ingestion, preparing, snapshot, wiring
 from pvforecast.errors import NotReady, StackError
 from pvforecast.known import Floats
 from pvforecast.processing import hourly_generation
@@ -215,7 +215,7 @@ def _close_loop(
     say(f"verdict {run['verdict']}: {tags['verdict_reason']}")
     say(f"event {event_id} -> MLflow run {run['mlflow_run_id']} -> version {run['model_version']}")
     issue = loop.next_issue(settings, datetime.fromisoformat(event["event_time"]))
-    learning.publish_snapshots(every.lake, every.store, [park.id for park in PARKS], as_datetime64(issue.isoformat()))
+    preparing.publish_snapshots(every.lake, every.store, [park.id for park in PARKS], as_datetime64(issue.isoformat()))
     after = _await_forecast(settings, bundle_id=every.promotions.champion().bundle_id, issued_at=issue)
     summary.serving_model_version = str(after["model_version"])
     say(f"serving version {summary.serving_model_version} at {after['issued_at']}, without a restart")

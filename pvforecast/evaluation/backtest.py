@@ -14,10 +14,10 @@ from pvforecast.evaluation import baselines, metrics
 from pvforecast.features import FeatureSpec, daylight, horizon
 from pvforecast.known import Floats, ParkRecord
 from pvforecast.model.bundle import Bundle
-from pvforecast.model.training import Recipe, train
+from pvforecast.model.recipe import Recipe
+from pvforecast.model.training import train
 
 DAY_AHEAD_HOURS = 24
-EVER = np.datetime64("1990-01-01", "s")
 BASELINES = {
     "persistence_24h": baselines.persistence,
     "smart_persistence": baselines.smart_persistence,
@@ -79,7 +79,7 @@ def backtest(
 def build_rows(records: Iterable[ParkRecord], spec: FeatureSpec, until: np.datetime64, horizon_hours: int = 48) -> Rows:
     """Training rows of all parks, issued before `until`."""
     return dataset.concat(
-        [dataset.build(r, spec, dataset.daily_issues(r, EVER, until), horizon_hours) for r in records]
+        [dataset.build(r, spec, dataset.daily_issues(r, dataset.EVER, until), horizon_hours) for r in records]
     )
 
 

@@ -10,7 +10,7 @@ from pipelines.ingestion import ingestion
 from pipelines.training import training
 from pvforecast.features import DEFAULT_SPEC
 from pvforecast.lake import tables
-from pvforecast.model.training import Recipe
+from pvforecast.model.recipe import Recipe
 from pvforecast.parks import Park
 from tests.contract.tree import ROOT
 

@@ -26,13 +26,14 @@ def test_postgres_runs_when_its_user_cannot_enter_home(
     home.mkdir(parents=True)
     home.parent.chmod(0o700)
     monkeypatch.setattr(postgres, "_SHARED", shared)
+    copied = programs_too or not postgres._reachable(Path(postgres.__file__).parent)  # this tree itself may stand below /root
     if programs_too:  # an installation below /root
         monkeypatch.setattr(postgres, "_reachable", lambda path: False)
     for _ in range(2):
         with Stack(home, ["postgres"]) as stack, psycopg.connect(stack.settings.postgres_dsn.get_secret_value()) as db:
             assert db.execute("SELECT 1").fetchone() == (1,)
     assert len(list(shared.glob("*/data/PG_VERSION"))) == (1 if _ROOT else 0)
-    assert len(list(shared.glob("*/programs"))) == (1 if _ROOT and programs_too else 0)
+    assert len(list(shared.glob("*/programs"))) == (1 if _ROOT and copied else 0)
     assert (home / "postgres" / "data").exists() is not _ROOT
 
 

@@ -14,7 +14,7 @@ from pvforecast.evaluation import baselines, metrics, report
 from pvforecast.evaluation.backtest import Scores, backtest
 from pvforecast.known import HOUR, ParkRecord
 from pvforecast.model.bundle import Bundle
-from pvforecast.model.training import Recipe
+from pvforecast.model.recipe import Recipe
 from tests.bundles import NOW, record, site
 
 RECIPE = Recipe(quantiles=(0.1, 0.5, 0.9), rounds=10, max_depth=3, eta=0.4, max_bin=32, calibration_folds=2)

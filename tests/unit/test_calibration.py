@@ -10,7 +10,8 @@ from pvforecast.evaluation import metrics
 from pvforecast.features import FeatureSpec
 from pvforecast.known import HOUR
 from pvforecast.model.bundle import Bundle
-from pvforecast.model.training import Recipe, train
+from pvforecast.model.recipe import Recipe
+from pvforecast.model.training import train
 
 SPEC = FeatureSpec(("lag_1d", "hour_sin", "lead_hours"))
 BEGIN = np.datetime64("2013-01-01T00:00:00", "s")

@@ -9,7 +9,9 @@ from pvforecast.errors import InvalidInput, PvForecastError
 
 
 def tree(base: type[PvForecastError]) -> list[type[PvForecastError]]:
-    return [base, *(below for child in base.__subclasses__() for below in tree(child))]
+    """The errors that `pvforecast.errors` defines; services derive their own, for themselves."""
+    children = (child for child in base.__subclasses__() if child.__module__ == errors.__name__)
+    return [base, *(below for child in children for below in tree(child))]
 
 
 def test_it_reads_field_message_hint() -> None:

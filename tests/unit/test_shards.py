@@ -11,7 +11,7 @@ import pytest
 from pvforecast import ingestion, shards
 from pvforecast.errors import InvalidInput, NotEnoughData, UnknownPark
 from pvforecast.lake import Lake
-from pvforecast.model.training import Recipe
+from pvforecast.model.recipe import Recipe
 from pvforecast.objects import ObjectStore
 from pvforecast.sources.pvdaq_samples import PARKS
 
