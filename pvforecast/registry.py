@@ -215,7 +215,7 @@ def _project(current: Promotion, tracking: Tracking, store: ObjectStore) -> list
     }
     try:
         seen = store.get_json(DEPLOYED_KEY)
-    except KeyError:
+    except (KeyError, ValueError):  # missing, or no JSON
         seen = None
     if seen != deployed:
         store.put_json(DEPLOYED_KEY, deployed)
