@@ -143,7 +143,7 @@ def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     gone = Tracking("http://127.0.0.1:9")
     for ask in (gone.champion_version, lambda: gone.run("x"), lambda: gone.start_run("x", {}, {})):
-        with pytest.raises(NotReady, match="MLflow at http://127.0.0.1:9 did not answer"):
+        with pytest.raises(NotReady, match=r"MLflow at http://127\.0\.0\.1:9 did not answer"):
             ask()
 
 
