@@ -7,14 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from pvforecast import processing, validation
 from pvforecast.clock import ClockReport
 from pvforecast.errors import InvalidInput
 from pvforecast.lake import Lake
-from pvforecast.lake.tables import CLOCKS, GENERATION, PARKS, QUARANTINE, RAW_GENERATION, RAW_WEATHER, WEATHER
+from pvforecast.lake.tables import CLOCKS, GENERATION, PARKS, QUARANTINE, RAW_GENERATION, RAW_WEATHER, WEATHER, Table
 from pvforecast.parks import Park
 from pvforecast.sources.base import Source
 
@@ -116,11 +114,8 @@ def validate(lake: Lake, park: Park, since: datetime, until: datetime) -> Valida
     return ValidationReport(park.id, hours, rows, len(set_aside))
 
 
-def _frame(
-    lake: Lake, table: object, park_id: str, column: str, begin: pd.Timestamp, end: pd.Timestamp
-) -> pd.DataFrame:
-    when = (pc.field(column) >= pa.scalar(begin)) & (pc.field(column) < pa.scalar(end))
-    return lake.read(table, park_id=park_id, where=when).to_pandas(use_threads=False)  # type: ignore[arg-type]
+def _frame(lake: Lake, table: Table, park_id: str, column: str, begin: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
+    return lake.read(table, park_id=park_id, during=(column, begin, end)).to_pandas(use_threads=False)
 
 
 def _quarantine(table: str, bad: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
