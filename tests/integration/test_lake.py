@@ -8,11 +8,11 @@ import textwrap
 import threading
 import time
 import uuid
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -97,10 +97,41 @@ def test_parks_of_one_bucket_keep_apart(lake: Lake) -> None:
 
 def test_a_read_may_ask_for_columns_and_for_a_period(lake: Lake) -> None:
     lake.append_new(GENERATION, hours("a", 48))
-    begin = pa.scalar(pd.Timestamp("2013-01-31", tz="UTC"))
-    found = lake.read(GENERATION, park_id="a", columns=["power_kw"], where=pc.field("valid_at") >= begin)
+    begin, end = datetime(2013, 1, 30, 23, tzinfo=UTC), datetime(2013, 1, 31, 2, tzinfo=UTC)
+    found = lake.read(GENERATION, park_id="a", columns=["power_kw"], during=("valid_at", begin, end))
     assert found.column_names == ["power_kw"]
-    assert len(found) == 24
+    assert found["power_kw"].to_pylist() == [1.023, 1.024, 1.025]  # from `begin`, before `end`
+    west = timezone(timedelta(hours=-7))
+    same = lake.read(GENERATION, during=("valid_at", begin.astimezone(west), end.astimezone(west)))
+    assert same["power_kw"] == found["power_kw"]
+    assert len(lake.read(GENERATION, during=("valid_at", end, end))) == 0
+
+
+def test_rows_are_in_the_order_of_their_key_however_they_lie_in_files(lake: Lake) -> None:
+    shuffled = hours("a", 60).sample(frac=1, random_state=1)
+    for part in (shuffled[40:], shuffled[:20], hours("0", 3), shuffled[20:40]):
+        lake.append_new(GENERATION, part)
+    rows = lake.read(GENERATION).to_pandas(use_threads=False)
+    pd.testing.assert_frame_equal(rows, rows.sort_values(["park_id", "valid_at", "available_at"], ignore_index=True))
+    assert len(rows) == 63
+
+
+def test_a_name_is_a_name_and_not_a_query(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    for park in ("o'hara", "x' OR 'a' = 'a", '"'):
+        lake.append_new(GENERATION, hours(park, 2))
+    assert [len(lake.read(GENERATION, park_id=park)) for park in ("o'hara", "x' OR 'a' = 'a", '"')] == [2, 2, 2]
+    lake.replace_park(features(("ghi_+1h",)), "o'hara", feature_rows("o'hara", 2, 1.0).assign(**{"ghi_+1h": 1.0}))
+    assert lake.read(features(("ghi_+1h",)), park_id="o'hara")["ghi_+1h"].to_pylist() == [1.0, 1.0]
+
+
+def test_a_lost_file_is_an_error_that_names_the_table(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    lake.append_new(GENERATION, hours("a", 2))
+    for file in tmp_path.rglob("*.parquet"):
+        file.unlink()
+    with pytest.raises(NotReady, match="processed/generation"):
+        lake.read(GENERATION)
 
 
 def test_a_table_that_does_not_exist_yet_is_empty_and_has_its_columns(lake: Lake) -> None:
@@ -141,6 +172,8 @@ def test_a_feature_more_is_a_new_column_and_old_versions_lack_it(lake: Lake) -> 
     lake.replace_park(features(("ghi", "poa")), "a", feature_rows("a", 3, 1.0))
     assert lake.read(features(("ghi", "poa")), park_id="a")["poa"].to_pylist() == [1.0] * 3
     assert lake.read(features(("ghi",)), park_id="a", version=1).column_names[-1] == "ghi"
+    with pytest.raises(DataError, match="features: version 1 has no poa"):
+        lake.read(features(("ghi", "poa")), park_id="a", version=1)
 
 
 def test_features_keep_their_bits(lake: Lake) -> None:
@@ -200,7 +233,7 @@ def test_a_dead_server_is_said_in_one_line_within_seconds() -> None:
 
 # --- many at once ----------------------------------------------------------------------------------------------------
 
-WRITERS, COMMITS, ROWS = 6, 3, 20
+WRITERS, COMMITS, ROWS = 6, 2, 20
 WRITER = textwrap.dedent("""
     import os, sys
     import numpy as np, pandas as pd
@@ -215,7 +248,7 @@ WRITER = textwrap.dedent("""
             children.append(child)
             continue
         lake, stored = wiring.lake(load()), 0
-        for commit in range(3):
+        for commit in range(2):
             start = pd.Timestamp("2013-01-30", tz="UTC") + pd.Timedelta(hours=20 * commit)
             at = pd.date_range(start, periods=20, freq="h")
             rows = {"park_id": f"park-{writer}", "valid_at": at, "available_at": at, "completeness": 1.0}
@@ -258,7 +291,8 @@ def test_threads_that_create_a_table_at_once_lose_nothing(tmp_path: Path) -> Non
 
 
 def test_short_processes_that_read_always_end_well(tmp_path: Path) -> None:
-    """Other ways of reading a Delta table die at exit in some of the runs, see `pvforecast.lake.store`."""
+    """Other ways of reading a Delta table die at exit now and then, see `pvforecast.lake.store`: too rarely for thirty
+    processes to show each time, so what makes them die is looked for as well."""
     lake = Lake(str(tmp_path))
     lake.append_new(GENERATION, hours("a", 24 * 400))
     words = [sys.executable, "-c", READER, str(tmp_path)]
@@ -268,7 +302,7 @@ def test_short_processes_that_read_always_end_well(tmp_path: Path) -> None:
         for process in pair:
             out, _ = process.communicate(timeout=60)
             codes.append(process.returncode)
-            assert out.strip() == "9600"
+            assert out.split() == ["9600", "False"]
     assert codes == [0] * 30
 
 
@@ -276,7 +310,8 @@ READER = textwrap.dedent("""
     import sys
     from pvforecast.lake import Lake
     from pvforecast.lake.tables import GENERATION
-    print(len(Lake(sys.argv[1]).read(GENERATION, park_id="a").to_pandas(use_threads=False)))
+    rows = Lake(sys.argv[1]).read(GENERATION, park_id="a").to_pandas(use_threads=False)
+    print(len(rows), "deltalake.fs" in sys.modules)  # what calls back into Python from threads that outlive it
 """)
 
 
