@@ -26,7 +26,8 @@ def test_postgres_runs_when_its_user_cannot_enter_home(
     home.mkdir(parents=True)
     home.parent.chmod(0o700)
     monkeypatch.setattr(postgres, "_SHARED", shared)
-    copied = programs_too or not postgres._reachable(Path(postgres.__file__).parent)  # this tree itself may stand below /root
+    # This tree itself may stand below /root.
+    copied = programs_too or not postgres._reachable(Path(postgres.__file__).parent)
     if programs_too:  # an installation below /root
         monkeypatch.setattr(postgres, "_reachable", lambda path: False)
     for _ in range(2):
