@@ -14,7 +14,8 @@ from pvforecast.errors import NotEnoughData
 from pvforecast.features import DEFAULT_SPEC, WEATHER_DERIVED, FeatureSpec
 from pvforecast.known import HOUR
 from pvforecast.model.bundle import Bundle
-from pvforecast.model.training import MIN_ROWS, Recipe, train
+from pvforecast.model.recipe import Recipe
+from pvforecast.model.training import MIN_ROWS, train
 from tests.bundles import NOW, START, record, site
 
 RECIPE = Recipe(quantiles=(0.1, 0.5, 0.9), rounds=8, max_depth=3, eta=0.4, max_bin=32, calibration_folds=2)
