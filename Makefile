@@ -7,6 +7,7 @@ export PYTHON
 PY := .venv/bin/python
 DRIFT_PY := .venv-drift/bin/python
 PYTEST := $(PY) -m pytest -p tests.skips
+PARALLEL := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 DRIFT_PYTEST := $(DRIFT_PY) -m pytest -p tests.skips
 
 help:  ## this list
@@ -23,7 +24,7 @@ setup:  ## the environments .venv and .venv-drift from requirements/*.txt (quick
 
 test: setup-test debian  ## linters, types and all tests but the slow ones; TESTS=path for some of them
 	@$(MAKE) check
-	$(PYTEST) -m "not slow" $(TESTS)
+	$(PYTEST) $(if $(TESTS),,$(PARALLEL)) -m "not slow" $(TESTS)
 	$(if $(TESTS),,$(DRIFT_PYTEST) inference/drift/tests)
 
 test-slow: setup-test debian  ## kill rounds, soak and drills

@@ -8,12 +8,14 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from pvforecast.errors import StackError
+from pvforecast.errors import PvForecastError, StackError
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,14 @@ def arguments(prog: str, port: str) -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 in a container")
     parser.add_argument(port, type=int, required=True)
     return parser
+
+
+def run(name: str, main: Callable[[], int]) -> NoReturn:
+    """The process of a server: its exit status, or one line for an error made on purpose."""
+    try:
+        sys.exit(main())
+    except PvForecastError as error:
+        sys.exit(f"{name}: {error}")
 
 
 def configure_logging() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from kfp import compiler
 
 from pipelines.ingestion import ingestion
+from pipelines.maintenance import maintenance
 from pipelines.training import training
 
-PIPELINES = {"ingestion": ingestion, "training": training}
+PIPELINES = {"ingestion": ingestion, "maintenance": maintenance, "training": training}
 
 
 def compile_all(folder: Path) -> dict[str, Path]:

@@ -2,7 +2,8 @@
 
 from kfp import dsl
 
-from components.ingest.component import ingest
+from components.ingest_generation.component import ingest_generation
+from components.ingest_weather.component import ingest_weather
 from components.plan.component import plan
 from components.publish_snapshots.component import publish_snapshots
 from components.tally.component import tally
@@ -17,7 +18,8 @@ def ingest_shard(shard: dict) -> dict:
     Args:
         shard: As `plan` gives it.
     """
-    loaded = ingest(shard=shard).set_caching_options(False)
+    weather = ingest_weather(shard=shard).set_caching_options(False)
+    loaded = ingest_generation(shard=shard, status=weather.outputs["Output"]).set_caching_options(False)
     checked = validate(shard=shard, status=loaded.outputs["Output"]).set_caching_options(False)
     published = publish_snapshots(shard=shard, status=checked.outputs["Output"]).set_caching_options(False)
     return published.output
@@ -30,6 +32,8 @@ def ingestion(
     parks: list = [],  # noqa: B006 - KFP reads defaults at compile time
     source: str = "pvdaq_samples",
     source_options: dict = {},  # noqa: B006
+    weather_source: str = "",
+    weather_options: dict = {},  # noqa: B006
     parks_per_shard: int = 50,
     publish: bool = True,
 ) -> dict:
@@ -39,13 +43,15 @@ def ingestion(
         as_of: ISO instant with offset; nothing later is read.
         since: ISO instant with offset; source data from here on is loaded.
         parks: Park ids; empty for every registered park.
-        source: Name of the source.
+        source: Name of the source of generation; ``none`` where the parks push it.
         source_options: Options of the source.
+        weather_source: Name of the source of weather; empty for that of the settings (PVF_WEATHER_SOURCE).
+        weather_options: Options of the source of weather.
         parks_per_shard: How many parks a shard holds at most.
         publish: Whether serving gets new snapshots; False for a backfill.
 
     Returns:
-        Park id -> status of the parks that were left out. The run fails when no park came through.
+        Park id -> status of the parks that failed or got no new weather. The run fails when no park came through.
     """
     shards = plan(
         parks=parks,
@@ -53,6 +59,8 @@ def ingestion(
         as_of=as_of,
         source=source,
         source_options=source_options,
+        weather_source=weather_source,
+        weather_options=weather_options,
         parks_per_shard=parks_per_shard,
         recipe={},
         publish=publish,

@@ -25,7 +25,7 @@ from kfp.components import load_component_from_file
 from pipelines.compile import PIPELINES, compile_all
 from pvforecast.errors import PvForecastError
 from pvforecast.settings import Settings, load
-from pvforecast.shards import instant
+from pvforecast.shards import goes_on, instant
 
 RELOAD_DAYS = 14  # a training run first loads what may have come late
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,27 +81,36 @@ def training(
 
 
 def ingestion(settings: Settings, *, as_of: str, since: str, **more: Any) -> dict[str, Any]:
-    """Run the ingestion pipeline; `left_out` names the parks that failed, with the reason."""
+    """Run the ingestion pipeline; `left_out` names the parks that failed, `without_weather` those that got none."""
     outputs = run("ingestion", {"as_of": as_of, "since": since, **more}, settings)
-    return {"as_of": as_of, "left_out": outputs["Output"]}
+    states: dict[str, str] = outputs["Output"]
+    return {
+        "as_of": as_of,
+        "left_out": {park: state for park, state in states.items() if not goes_on(state)},
+        "without_weather": {park: state for park, state in states.items() if goes_on(state)},
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipelines.local", description=__doc__.split("\n")[0])
     parser.add_argument("pipeline", choices=sorted(PIPELINES))
-    parser.add_argument("--as-of", required=True, help="ISO instant with offset")
+    parser.add_argument("--as-of", default="", help="ISO instant with offset; every pipeline but maintenance needs it")
     parser.add_argument("--since", default="", help="ISO instant with offset; default: two weeks before as-of")
     parser.add_argument("--reason", default="by hand")
     parser.add_argument("--event-id", default="")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="any other pipeline parameter")
     given = parser.parse_args(argv)
+    if not given.as_of and given.pipeline != "maintenance":
+        parser.error("the following arguments are required: --as-of")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     settings = load()
     try:
         more = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in given.set)}
         # kfp.local prints its log; keep stdout for the one line of the result.
         with contextlib.redirect_stdout(sys.stderr):
-            if given.pipeline == "training":
+            if given.pipeline == "maintenance":
+                result = {"files": run("maintenance", more, settings)["Output"]}
+            elif given.pipeline == "training":
                 result = training(
                     settings, as_of=given.as_of, since=given.since, reason=given.reason, event_id=given.event_id, **more
                 )

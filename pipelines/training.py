@@ -8,7 +8,8 @@ from components.compare.component import compare
 from components.deploy.component import deploy
 from components.evaluate.component import evaluate
 from components.featurize.component import featurize
-from components.ingest.component import ingest
+from components.ingest_generation.component import ingest_generation
+from components.ingest_weather.component import ingest_weather
 from components.plan.component import plan
 from components.refit.component import refit
 from components.train.component import train
@@ -22,7 +23,8 @@ def prepare_shard(shard: dict) -> dict:
     Args:
         shard: As `plan` gives it.
     """
-    loaded = ingest(shard=shard).set_caching_options(False)
+    weather = ingest_weather(shard=shard).set_caching_options(False)
+    loaded = ingest_generation(shard=shard, status=weather.outputs["Output"]).set_caching_options(False)
     checked = validate(shard=shard, status=loaded.outputs["Output"]).set_caching_options(False)
     built = featurize(shard=shard, status=checked.outputs["Output"]).set_caching_options(False)
     return built.output
@@ -58,6 +60,8 @@ def training(
     parks: list = [],  # noqa: B006 - KFP reads defaults at compile time
     source: str = "pvdaq_samples",
     source_options: dict = {},  # noqa: B006
+    weather_source: str = "",
+    weather_options: dict = {},  # noqa: B006
     parks_per_shard: int = 50,
     recipe: dict = {},  # noqa: B006
 ) -> Outputs:
@@ -69,8 +73,10 @@ def training(
         reason: Why this run was started.
         event_id: Id of the drift event that started it, or empty.
         parks: Park ids; empty for every registered park.
-        source: Name of the source.
+        source: Name of the source of generation; ``none`` where the parks push it.
         source_options: Options of the source.
+        weather_source: Name of the source of weather; empty for that of the settings (PVF_WEATHER_SOURCE).
+        weather_options: Options of the source of weather.
         parks_per_shard: How many parks a shard holds at most.
         recipe: Settings of the model recipe that differ from the default.
 
@@ -83,6 +89,8 @@ def training(
         as_of=as_of,
         source=source,
         source_options=source_options,
+        weather_source=weather_source,
+        weather_options=weather_options,
         parks_per_shard=parks_per_shard,
         recipe=recipe,
         publish=False,

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.table import Table
 
+from pvf.commands import backtest, data, imports, park, quarantine, status
 from pvforecast.errors import InvalidInput, PvForecastError
 from pvforecast.settings import load
 
@@ -22,9 +22,15 @@ app = typer.Typer(
 pipeline_app = typer.Typer(no_args_is_help=True, help="Compile pipelines, and run them on this machine.")
 model_app = typer.Typer(no_args_is_help=True, help="Which model serves, and why.")
 drift_app = typer.Typer(no_args_is_help=True, help="Watch parks for drift.")
-park_app = typer.Typer(no_args_is_help=True, help="The registry of parks.")
-for name, group in (("pipeline", pipeline_app), ("model", model_app), ("drift", drift_app), ("park", park_app)):
+for name, group in (("pipeline", pipeline_app), ("model", model_app), ("drift", drift_app)):
     app.add_typer(group, name=name)
+app.add_typer(data.app, name="data")
+app.command()(backtest.backtest)
+app.add_typer(imports.app, name="import")
+app.add_typer(park.app, name="park")
+app.add_typer(quarantine.app, name="quarantine")
+app.command()(status.status)
+app.command()(status.metrics)
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for machines.")]
 
@@ -44,11 +50,14 @@ def main() -> None:
 @app.command()
 def run(
     once: Annotated[bool, typer.Option("--once", help="Stop everything at the end; the last line is JSON.")] = False,
+    weather: Annotated[
+        str, typer.Option(help="observed: what the sky did. Or stub: invented forecasts by a stand-in for Open-Meteo.")
+    ] = "observed",
 ) -> None:
     """Real data to a served forecast, once around the loop; then stay up."""
     from pvf.demo.run import demo
 
-    demo(load().home, once=once)
+    demo(load().home, once=once, weather=weather)
 
 
 @app.command()
@@ -56,8 +65,12 @@ def up(
     clock: Annotated[
         str, typer.Option(help="snapshot: a replay; now is when the snapshots were taken. Or system.")
     ] = "snapshot",
+    telemetry: Annotated[
+        bool, typer.Option("--telemetry", help="With an MQTT broker and the service that stores what it brings.")
+    ] = False,
 ) -> None:
     """Start the local stack with the model it served last, and stay up until Ctrl-C."""
+    from pvf.stack import catalogue
     from pvf.stack.local import Stack
     from pvforecast import clients
     from pvforecast.registry import reconcile
@@ -65,7 +78,8 @@ def up(
     if clock not in ("snapshot", "system"):
         raise InvalidInput(f"{clock!r} is no clock", field="--clock", hint="snapshot or system")
     console = Console(stderr=True, highlight=False)
-    with Stack(load().home, clock=clock, on_event=console.print) as stack:  # type: ignore[arg-type]
+    parts = (*catalogue.DEFAULT, *(catalogue.TELEMETRY if telemetry else ()))
+    with Stack(load().home, parts, clock=clock, on_event=console.print) as stack:  # type: ignore[arg-type]
         every = clients.everything(stack.settings)
         for repaired in reconcile(every.promotions, every.tracking, every.store):
             console.print(f"  repaired: {repaired}")
@@ -85,7 +99,7 @@ def forecast(
 ) -> None:
     """Ask the gateway for forecasts."""
     from pvf import client, show
-    from pvforecast import ingestion, wiring
+    from pvforecast import fleet, wiring
 
     settings = load()
     instances = [{"park_id": park, "horizon_hours": hours, "issued_at": issued_at} for park in parks]
@@ -93,41 +107,12 @@ def forecast(
     if as_json:
         print(json.dumps({"predictions": predictions}))
         return
-    zones = {park.id: park.timezone for park in ingestion.registered(wiring.lake(settings))}
+    zones = {park.id: park.timezone for park in fleet.registered(wiring.lake(settings))}
     for prediction in predictions:
         Console().print(show.table(prediction, zones[prediction["park_id"]]))
     if png is not None:
         show.fan_chart(predictions[0], zones[predictions[0]["park_id"]], png)
         print(f"chart: {png}")
-
-
-@app.command()
-def backtest(
-    park: Annotated[list[str] | None, typer.Option(help="Park id; may be given more than once.")] = None,
-    lake: Annotated[
-        bool, typer.Option("--lake", help="Use what the running stack's lake holds, not the samples.")
-    ] = False,
-    train_until: Annotated[str | None, typer.Option(help="ISO instant with offset.")] = None,
-    test_until: Annotated[str | None, typer.Option(help="ISO instant with offset.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train on the past, score the future, beside the baselines."""
-    from pvf import backtest as bt
-    from pvforecast import wiring
-    from pvforecast.evaluation import report
-
-    begin = _instant(train_until, "--train-until") if train_until else bt.TRAIN_UNTIL
-    end = _instant(test_until, "--test-until") if test_until else bt.TEST_UNTIL
-    if begin >= end:
-        raise InvalidInput(
-            "lies after the end of the test", field="--train-until", hint="it must be before --test-until"
-        )
-    parks = park or ["pvdaq-50"]
-    scores = bt.on_lake(wiring.lake(load()), parks, begin, end) if lake else bt.on_samples(parks, begin, end)
-    if as_json:
-        print(json.dumps({p: {**s.model, "baselines": s.baselines, "skill": s.skill} for p, s in scores.items()}))
-    else:
-        Console().print(Markdown(report.scores(scores.values())))
 
 
 @pipeline_app.command("compile")
@@ -141,8 +126,8 @@ def compile_pipelines(folder: Path = Path("build/pipelines")) -> None:
 
 @pipeline_app.command("run")
 def run_pipeline(
-    name: Annotated[str, typer.Argument(help="ingestion or training")],
-    as_of: Annotated[str, typer.Option(help="ISO instant with offset; the run's now.")],
+    name: Annotated[str, typer.Argument(help="ingestion, training or maintenance")],
+    as_of: Annotated[str, typer.Option(help="ISO instant with offset; the run's now. Maintenance needs none.")] = "",
     since: Annotated[str, typer.Option(help="ISO instant with offset; default two weeks before.")] = "",
     reason: Annotated[str, typer.Option(help="Kept with the MLflow run.")] = "by hand",
 ) -> None:
@@ -151,13 +136,15 @@ def run_pipeline(
     from pvforecast import wiring
 
     settings = load()
-    if name not in ("ingestion", "training"):
-        raise InvalidInput(f"no pipeline {name!r}", field="NAME", hint="ingestion or training")
-    arguments = {
-        "as_of": _instant(as_of, "--as-of").isoformat(),
-        "reason": reason,
-        **({"since": _instant(since, "--since").isoformat()} if since else {}),
-    }
+    if name not in ("ingestion", "maintenance", "training"):
+        raise InvalidInput(f"no pipeline {name!r}", field="NAME", hint="ingestion, training or maintenance")
+    arguments = {}
+    if name != "maintenance":
+        arguments = {
+            "as_of": _instant(as_of, "--as-of").isoformat(),
+            "reason": reason,
+            **({"since": _instant(since, "--since").isoformat()} if since else {}),
+        }
     # Said here, at once: a task that finds out minutes later says it in its own log.
     wiring.objects(settings)
     if name == "training":
@@ -222,34 +209,6 @@ def check(
     sink = wiring.needed(settings.trigger_url, "PVF_TRIGGER_URL") if send else ""
     for line in children.drift(settings, *words, "--sink", sink):
         print(json.dumps(line))
-
-
-@park_app.command("list")
-def list_parks(as_json: AsJson = False) -> None:
-    """The parks of the lake."""
-    from pvforecast import ingestion, wiring
-
-    rows = [park.model_dump(mode="json") for park in ingestion.registered(wiring.lake(load()))]
-    _show(rows, ("id", "name", "latitude", "longitude", "ac_capacity_kw", "timezone", "note"), as_json)
-
-
-@park_app.command("add")
-def add_park(file: Annotated[Path, typer.Argument(help="JSON file with the park's facts; see docs/parks.md.")]) -> None:
-    """Register a park."""
-    from pydantic import ValidationError
-
-    from pvforecast import ingestion, wiring
-    from pvforecast.parks import Park
-
-    try:
-        park = Park.model_validate_json(file.read_text())
-    except OSError as error:
-        raise InvalidInput(str(error), field="FILE") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidInput(first["msg"], field=".".join(map(str, first["loc"])) or str(file)) from error
-    ingestion.register(wiring.lake(load()), park)
-    print(f"registered {park.id}")
 
 
 def _instant(text: str, field: str) -> datetime:

@@ -63,22 +63,27 @@ def build(
     issues: Iterable[np.datetime64],
     horizon_hours: int,
     as_of: np.datetime64 | None = None,
+    *,
+    healthy: bool = False,
 ) -> Rows:
     """Features and targets of one park for each issue time; one call of `features.build` each, as serving does.
 
     Parameters
     ----------
     as_of : targets are what was metered as known then; as finally known by default.
+    healthy : to learn from: hours flagged as no evidence of what the park can do have no target. Scores keep them.
     """
     blocks = []
     for issued_at in issues:
         valid_at = fx.horizon(issued_at, horizon_hours)
-        blocks.append((issued_at, valid_at, fx.build_known(spec, record.known_at(issued_at), issued_at, valid_at)))
+        known = record.known_at(issued_at)
+        capacity = np.full(len(valid_at), known.site.ac_capacity_kw)
+        blocks.append((issued_at, valid_at, capacity, fx.build_known(spec, known, issued_at, valid_at)))
     if not blocks:
         return empty(spec)
-    valid = np.concatenate([valid_at for _, valid_at, _ in blocks])
-    issued = np.concatenate([np.full(len(valid_at), issued_at) for issued_at, valid_at, _ in blocks])
-    target = record.truth(valid, as_of) / record.site.ac_capacity_kw
+    valid = np.concatenate([valid_at for _, valid_at, _, _ in blocks])
+    issued = np.concatenate([np.full(len(valid_at), issued_at) for issued_at, valid_at, _, _ in blocks])
+    target = record.truth(valid, as_of, healthy=healthy) / np.concatenate([capacity for _, _, capacity, _ in blocks])
     park = np.full(len(valid), record.site.park_id, dtype=object)
     return Rows(
         spec, park, issued, valid, np.concatenate([x for *_, x in blocks]), target, fx.daylight(record.site, valid)

@@ -193,9 +193,15 @@ def _sun_day(site: Site, epoch_day: int) -> dict[str, Floats]:
     sun = {
         "zenith": zenith, "apparent_zenith": apparent_zenith, "sun_elevation": elevation, "sun_azimuth": azimuth,
         "day_of_year": day_of_year, "dni_extra": extra,
-        "cos_aoi": pvlib.irradiance.aoi_projection(site.surface_tilt, site.surface_azimuth, apparent_zenith, azimuth),
         "ghi_clear": np.asarray(clear["ghi"]),
     }  # fmt: skip
+    sun |= {
+        f"cos_aoi_{n}": pvlib.irradiance.aoi_projection(
+            plane.surface_tilt, plane.surface_azimuth, apparent_zenith, azimuth
+        )
+        for n, plane in enumerate(site.planes)
+    }
+    sun["cos_aoi"] = sum(plane.share * sun[f"cos_aoi_{n}"] for n, plane in enumerate(site.planes))
     sun["poa_clear"] = _transpose(site, sun["ghi_clear"], np.asarray(clear["dni"]), np.asarray(clear["dhi"]), sun)
     for values in sun.values():
         values.setflags(write=False)
@@ -211,13 +217,16 @@ def _decompose(ghi: Floats, dni: Floats, dhi: Floats, zenith: Floats, day_of_yea
 
 
 def _transpose(site: Site, ghi: Floats, dni: Floats, dhi: Floats, sun: dict[str, Floats]) -> Floats:
-    """Plane-of-array irradiance, W/m² (Hay & Davies 1980; ground albedo 0.2)."""
-    ratio = np.maximum(sun["cos_aoi"], 0.0) / np.maximum(np.cos(np.radians(sun["apparent_zenith"])), 0.01745)
+    """Plane-of-array irradiance, W/m², mean over the arrays by share (Hay & Davies 1980; ground albedo 0.2)."""
     anisotropy = np.clip(dni / sun["dni_extra"], 0.0, 1.0)
-    tilt = np.radians(site.surface_tilt)
-    sky = dhi * (anisotropy * ratio + (1.0 - anisotropy) * 0.5 * (1.0 + np.cos(tilt)))
-    ground = ghi * 0.2 * 0.5 * (1.0 - np.cos(tilt))
-    poa = dni * np.maximum(sun["cos_aoi"], 0.0) + sky + ground
+    zenith = np.maximum(np.cos(np.radians(sun["apparent_zenith"])), 0.01745)
+    poa = np.zeros(len(ghi))
+    for n, plane in enumerate(site.planes):
+        cos_aoi = np.maximum(sun[f"cos_aoi_{n}"], 0.0)
+        tilt = np.radians(plane.surface_tilt)
+        sky = dhi * (anisotropy * (cos_aoi / zenith) + (1.0 - anisotropy) * 0.5 * (1.0 + np.cos(tilt)))
+        ground = ghi * 0.2 * 0.5 * (1.0 - np.cos(tilt))
+        poa = poa + plane.share * (dni * cos_aoi + sky + ground)
     return np.where(
         sun["sun_elevation"] > DAYLIGHT_ELEVATION_DEG, np.clip(poa, 0.0, 1_800.0), np.where(np.isnan(ghi), np.nan, 0.0)
     )

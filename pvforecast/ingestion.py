@@ -1,22 +1,40 @@
-"""Loading one park: source -> raw -> validated -> processed. Each step is safe to repeat."""
+"""Loading parks: source -> raw, as delivered. Safe to repeat."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Protocol
 
 import pandas as pd
 
-from pvforecast import processing, validation
-from pvforecast.clock import ClockReport
-from pvforecast.errors import InvalidInput
+from pvforecast.errors import DataError
 from pvforecast.lake import Lake
-from pvforecast.lake.tables import CLOCKS, GENERATION, PARKS, QUARANTINE, RAW_GENERATION, RAW_WEATHER, WEATHER, Table
+from pvforecast.lake.store import of_parks
+from pvforecast.lake.tables import RAW_GENERATION, RAW_WEATHER
 from pvforecast.parks import Park
-from pvforecast.sources.base import Source
+from pvforecast.sources.base import GenerationSource, RunKey, WeatherSource
+from pvforecast.validation import accept
 
-_TICK = pd.Timedelta(microseconds=1)
+
+@dataclass(frozen=True)
+class WeatherReport:
+    """What one load of weather added.
+
+    Attributes
+    ----------
+    rows : park id -> rows of runs that were not stored before.
+    failed : park id -> why something that should have come did not; it keeps the runs it has.
+    notes : what else is worth knowing.
+    attribution : the credit that the source's licence asks for.
+    """
+
+    source: str
+    rows: dict[str, int]
+    failed: dict[str, str]
+    notes: tuple[str, ...]
+    attribution: str
 
 
 @dataclass(frozen=True)
@@ -26,102 +44,86 @@ class IngestReport:
     park_id: str
     generation_rows: int
     weather_rows: int
-    clock: ClockReport
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
 
 
 @dataclass(frozen=True)
-class ValidationReport:
-    """What validation passed on and what it set aside."""
+class GenerationReport:
+    """What one load of one park's generation added."""
 
     park_id: str
-    generation_hours: int
-    weather_rows: int
-    quarantined: int
-
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self)
+    rows: int
 
 
-def register(lake: Lake, park: Park) -> None:
-    """Add the park's facts to the registry; the same facts twice are stored once.
-
-    Raises
-    ------
-    InvalidInput
-        other facts of this park are stored under the same `valid_from`.
-    """
-    facts = park.model_dump_json()
-    for stored in lake.read(PARKS, park_id=park.id).to_pylist():
-        if stored["valid_from"] == park.valid_from and Park.model_validate_json(stored["facts"]) != park:
-            raise InvalidInput(
-                f"park {park.id!r} has other facts from {park.valid_from.isoformat()} on",
-                field="valid_from",
-                hint="state when the new facts began to hold",
-            )
-    row = {"park_id": park.id, "valid_from": _utc(park.valid_from), "facts": facts}
-    lake.append_new(PARKS, pd.DataFrame([row]))
+class Source(GenerationSource, WeatherSource, Protocol):
+    """One that delivers both."""
 
 
-def registered(lake: Lake) -> list[Park]:
-    """The newest facts of every park, by id."""
-    rows = sorted(lake.read(PARKS).to_pylist(), key=lambda row: row["valid_from"])
-    newest = {row["park_id"]: Park.model_validate_json(row["facts"]) for row in rows}
-    return [newest[park_id] for park_id in sorted(newest)]
+def ingest_weather(
+    lake: Lake, source: WeatherSource, parks: Sequence[Park], since: datetime, until: datetime
+) -> WeatherReport:
+    """Load what `source` has for some parks, runs available in [since, until], into ``raw/weather``: in one commit.
 
-
-def clock_reports(lake: Lake) -> dict[str, ClockReport]:
-    """The newest finding about each park's clock."""
-    rows = sorted(lake.read(CLOCKS).to_pylist(), key=lambda row: row["as_of"])
-    return {row["park_id"]: ClockReport.from_dict(json.loads(row["report"])) for row in rows}
-
-
-def ingest(lake: Lake, source: Source, park: Park, since: datetime, until: datetime) -> IngestReport:
-    """Load what `source` has of `park` in [since, until) into the raw tables, as delivered.
+    A run that is stored is not asked for again, so that an hourly load of an unchanged run adds nothing.
 
     Parameters
     ----------
-    since, until : UTC; nothing measured or issued at or after `until` is read.
+    since, until : UTC.
+    """
+    stored = stored_runs(lake, [park.id for park in parks], since, until)
+    delivery = source.weather(parks, since, until, stored)
+    rows = delivery.rows
+    if stored and len(rows):
+        runs = pd.MultiIndex.from_frame(rows[["park_id", "source", "run_at"]])
+        rows = rows[~runs.isin(pd.MultiIndex.from_tuples(stored))]
+    lake.append_new(RAW_WEATHER, rows)
+    counts = rows["park_id"].value_counts()
+    return WeatherReport(
+        source.name,
+        {park.id: int(counts.get(park.id, 0)) for park in parks},
+        dict(delivery.failed),
+        delivery.notes,
+        source.attribution,
+    )
+
+
+def stored_runs(lake: Lake, park_ids: Sequence[str], since: datetime, until: datetime) -> set[RunKey]:
+    """Runs of these parks in ``raw/weather`` that became available in [since, until]. A run is stored whole or not."""
+    begin, end = (pd.Timestamp(moment).tz_convert("UTC").isoformat() for moment in (since, until))
+    rows = lake.query(
+        RAW_WEATHER,
+        f"SELECT DISTINCT park_id, source, run_at FROM t WHERE {of_parks(park_ids)} "
+        f"AND available_at >= TIMESTAMP '{begin}' AND available_at <= TIMESTAMP '{end}'",
+    )
+    return set() if rows is None else {(row["park_id"], row["source"], row["run_at"]) for row in rows.to_pylist()}
+
+
+def ingest_generation(
+    lake: Lake, source: GenerationSource, park: Park, since: datetime, until: datetime
+) -> GenerationReport:
+    """Load what `source` measured of `park` in [since, until) into ``raw/generation``, as delivered.
+
+    Parameters
+    ----------
+    since, until : UTC.
     """
     generation = source.generation(park, since, until)
-    weather = source.weather(park, since, until)
-    clock = source.clock_report(park, until)
-    report = {"park_id": park.id, "report": json.dumps(clock.as_dict(), sort_keys=True), "as_of": _utc(until)}
-    lake.append_new(CLOCKS, pd.DataFrame([report]))
-    return IngestReport(
-        park.id, lake.append_new(RAW_GENERATION, generation), lake.append_new(RAW_WEATHER, weather), clock
-    )
+    accept(RAW_GENERATION, generation)
+    return GenerationReport(park.id, lake.append_new(RAW_GENERATION, generation))
 
 
-def validate(lake: Lake, park: Park, since: datetime, until: datetime) -> ValidationReport:
-    """Check raw rows of [since, until), set bad ones aside, and store the good ones hourly."""
-    begin, end = _utc(since).floor("h"), _utc(until)
-    raw = _frame(lake, RAW_GENERATION, park.id, "measured_at", begin, end)
-    good, bad = validation.split(raw, validation.generation_contract(park))
-    hourly = processing.hourly_generation(good)
-    stored = _frame(lake, GENERATION, park.id, "valid_at", begin, end)
-    hours = lake.append_new(GENERATION, processing.changed_hours(hourly, stored))
-    weather, bad_weather = validation.split(
-        _frame(lake, RAW_WEATHER, park.id, "available_at", begin, end + _TICK), validation.WEATHER_CONTRACT
-    )
-    rows = lake.append_new(WEATHER, weather)
-    set_aside = pd.concat(
-        [_quarantine(RAW_GENERATION.name, bad, until), _quarantine(RAW_WEATHER.name, bad_weather, until)]
-    )
-    lake.append_new(QUARANTINE, set_aside)
-    return ValidationReport(park.id, hours, rows, len(set_aside))
+def ingest(lake: Lake, source: Source, park: Park, since: datetime, until: datetime) -> IngestReport:
+    """Both of one park from one source; see `ingest_weather` and `ingest_generation`.
 
-
-def _frame(lake: Lake, table: Table, park_id: str, column: str, begin: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
-    return lake.read(table, park_id=park_id, during=(column, begin, end)).to_pandas(use_threads=False)
-
-
-def _quarantine(table: str, bad: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
-    payload = [row.to_json(date_format="iso") for _, row in bad.drop(columns="reason").iterrows()]
-    return pd.DataFrame({"table": table, "reason": bad.reason.to_numpy(), "payload": payload, "as_of": _utc(as_of)})
-
-
-def _utc(moment: datetime) -> pd.Timestamp:
-    return pd.Timestamp(moment).tz_convert("UTC")
+    Raises
+    ------
+    DataError
+        its weather did not come.
+    """
+    generation = ingest_generation(lake, source, park, since, until)
+    weather = ingest_weather(lake, source, [park], since, until)
+    if park.id in weather.failed:
+        raise DataError(weather.failed[park.id], field=park.id)
+    return IngestReport(park.id, generation.rows, weather.rows[park.id])

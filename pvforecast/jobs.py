@@ -10,7 +10,7 @@ from pvforecast import learning
 from pvforecast.clients import Clients
 from pvforecast.evaluation import report
 from pvforecast.evaluation.compare import Comparison
-from pvforecast.shards import Status, as_datetime64, recipe_of, tally
+from pvforecast.shards import Status, as_datetime64, left_out, recipe_of
 
 Job = dict[str, Any]
 
@@ -33,8 +33,8 @@ def train(
     NotEnoughData
         no park came through, or there is too little history.
     """
-    left_out = tally(statuses)
-    parks = sorted(park for status in statuses for park in status if park not in left_out)
+    out = left_out(statuses)
+    parks = sorted(park for status in statuses for park in status if park not in out)
     job = learning.train_challenger(
         clients.lake,
         clients.store,
@@ -49,7 +49,7 @@ def train(
     return {
         **job,
         "parks": parks,
-        "left_out": left_out,
+        "left_out": out,
         "recipe": recipe,
         "reason": reason,
         "event_id": event_id,

@@ -13,16 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pvforecast.flags import censored
 from pvforecast.site import Site
 
 Times = npt.NDArray[np.datetime64]
 Floats = npt.NDArray[np.float64]
+Words = npt.NDArray[np.str_]
 
 HOUR = np.timedelta64(3600, "s")
 HISTORY_DAYS = 15
 
-WEATHER_VARIABLES = ("ghi", "dni", "dhi", "temp_air", "wind_speed", "cloud_cover")
-"""Canonical weather columns: W/m², W/m², W/m², °C, m/s, 0-1; means over the interval, NaN where not delivered."""
+WEATHER_VARIABLES = (
+    "ghi", "dni", "dhi", "temp_air", "wind_speed", "cloud_cover", "relative_humidity", "precipitation",
+)  # fmt: skip
+"""Canonical weather columns: W/m², W/m², W/m², °C, m/s, 0-1, 0-1, mm; means over the interval (precipitation: its
+sum), NaN where not delivered."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,11 @@ class ParkRecord:
     ----------
     runs : weather runs, ascending by `available_at`, then `run_at`.
     valid_at, available_at, power_kw : shape [k], ascending by (valid_at, available_at). An hour that was corrected
-        later stands here more than once.
+        or flagged later stands here more than once; NaN where it was taken back.
+    site : the facts that hold now.
+    sites : all facts with when each began to hold, ascending; empty where they never changed.
+    flags : shape [k], words by blanks (`pvforecast.flags`) that say what was wrong with the park in the hour; None:
+        nothing ever was.
     """
 
     site: Site
@@ -78,32 +87,67 @@ class ParkRecord:
     valid_at: Times
     available_at: Times
     power_kw: Floats
+    sites: tuple[tuple[np.datetime64, Site], ...] = ()
+    flags: Words | None = None
+
+    def site_at(self, instant: np.datetime64) -> Site:
+        """The facts that held at `instant`; before the first of them, the first."""
+        if not self.sites:
+            return self.site
+        held = [site for valid_from, site in self.sites if valid_from <= instant]
+        return held[-1] if held else self.sites[0][1]
 
     def known_at(self, as_of: np.datetime64) -> Known:
         """Cut out what was available at `as_of`: the latest run, and `HISTORY_DAYS` of generation."""
-        return Known(self.site, as_of, self._latest_run(as_of), self._history(as_of))
+        return Known(self.site_at(as_of), as_of, self._latest_run(as_of), self._history(as_of))
 
-    def truth(self, hours: Times, as_of: np.datetime64 | None = None) -> Floats:
+    def truth(self, hours: Times, as_of: np.datetime64 | None = None, *, healthy: bool = False) -> Floats:
         """Metered kW of each hour, as known at `as_of` (finally known by default); never an input to features.
 
+        Parameters
+        ----------
+        healthy : leave out hours that were flagged as no evidence of what the park can do (curtailed, outage, ...).
+
+        Returns
+        -------
         Shape [n]; NaN where nothing was metered.
         """
-        known = slice(None) if as_of is None else self.available_at <= as_of
-        valid_at, power_kw = self.valid_at[known], self.power_kw[known]
-        if len(valid_at) == 0:
-            return np.full(len(hours), np.nan)
-        last = np.searchsorted(valid_at, hours, side="right") - 1
-        found = (last >= 0) & (valid_at[np.maximum(last, 0)] == hours)
-        return np.where(found, power_kw[np.maximum(last, 0)], np.nan)
+        at = self._newest(hours, as_of)
+        found = at >= 0
+        power = np.append(self.power_kw, np.nan)[at]
+        if healthy and self.flags is not None:
+            found &= ~np.append(censored(self.flags), True)[at]
+        return np.where(found, power, np.nan)
+
+    def flags_of(self, hours: Times, as_of: np.datetime64 | None = None) -> Words:
+        """The flags of each hour, as known at `as_of` (finally known by default). Shape [n]; empty where healthy."""
+        if self.flags is None:
+            return np.full(len(hours), "", dtype=np.str_)
+        at = self._newest(hours, as_of)
+        return np.where(at >= 0, np.append(self.flags, "")[at], "")
+
+    def _newest(self, hours: Times, as_of: np.datetime64 | None) -> npt.NDArray[np.int64]:
+        """The row of each hour that was newest at `as_of`, -1 where there was none."""
+        known = np.arange(len(self.valid_at)) if as_of is None else np.flatnonzero(self.available_at <= as_of)
+        if len(known) == 0:
+            return np.full(len(hours), -1, np.int64)
+        valid_at = self.valid_at[known]
+        last = np.maximum(np.searchsorted(valid_at, hours, side="right") - 1, 0)
+        return np.where(valid_at[last] == hours, known[last], -1)
 
     def _latest_run(self, as_of: np.datetime64) -> WeatherRun | None:
         available = [run for run in self.runs if run.available_at <= as_of]
         return max(available, key=lambda run: (run.run_at, run.available_at)) if available else None
 
     def _history(self, as_of: np.datetime64) -> History:
+        """Without hours that are no evidence of what the park can do: a lag of an outage says nothing of tomorrow."""
         first = as_of - np.timedelta64(HISTORY_DAYS * 24, "h").astype("timedelta64[s]")
         begin, end = np.searchsorted(self.valid_at, [first, as_of])
-        known = self.available_at[begin:end] <= as_of
-        hours, power = self.valid_at[begin:end][known], self.power_kw[begin:end][known]
-        newest = np.append(hours[1:] != hours[:-1], True) if len(hours) else np.zeros(0, bool)
-        return History(hours[newest], power[newest])
+        rows = begin + np.flatnonzero(self.available_at[begin:end] <= as_of)
+        hours = self.valid_at[rows]
+        rows = rows[np.append(hours[1:] != hours[:-1], True)] if len(rows) else rows
+        usable = ~np.isnan(self.power_kw[rows])
+        if self.flags is not None:
+            usable &= ~censored(self.flags[rows])
+        rows = rows[usable]
+        return History(self.valid_at[rows], self.power_kw[rows])

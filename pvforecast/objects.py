@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, cast
 from urllib.parse import urlparse
 
@@ -104,6 +105,14 @@ class ObjectStore:
         try:
             for item in self._client.list_objects(self.bucket, prefix, recursive=True):
                 yield cast(str, item.object_name)
+        except _FAILURES as error:
+            raise self._unavailable(error) from error
+
+    def listed(self, prefix: str) -> Iterator[tuple[str, datetime]]:
+        """All keys below `prefix`, ascending, with when each was written (UTC)."""
+        try:
+            for item in self._client.list_objects(self.bucket, prefix, recursive=True):
+                yield cast(str, item.object_name), cast(datetime, item.last_modified)
         except _FAILURES as error:
             raise self._unavailable(error) from error
 

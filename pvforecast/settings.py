@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -45,10 +45,32 @@ class Settings(BaseSettings):
     gateway_url: str = ""
     prediction_log_url: str = ""
     trigger_url: str = ""
+    mqtt_url: str = ""  # mqtt://127.0.0.1:1883, mqtts://broker:8883
+    mqtt_user: str = ""
+    mqtt_password: SecretStr = SecretStr("")
+    telemetry_url: str = ""
     park_access_file: Path | None = None  # which client may see which parks; absent: every client sees all
 
+    weather_source: str = "pvdaq_samples"  # of a pipeline run that names no other
+    weather_options: dict[str, Any] = {}
+    open_meteo_url: str = ""  # with {service}; empty: that of the free tier, or with a key that of customers
+    open_meteo_api_key: SecretStr = SecretStr("")
+    open_meteo_limits: str = "free"  # free, none, or minute/hour/day/at_once
+    weather_api_key: SecretStr = SecretStr("")  # of the source `json`
+
     horizon_hours: int = 48  # of an answer that was not asked for another
+    correct_clocks: bool = True  # move rows by what was found about a logger's clock; False: name it only
     clock: Literal["system", "snapshot"] = "system"  # snapshot: a replay, "now" is when the snapshot was taken
+
+    # NF4. Weather: since a run could be had; most models run every six hours, and are fetched hourly. Generation: how
+    # long after its end an interval may take to be readable, while the sun is up.
+    weather_max_age_minutes: int = Field(default=420, ge=1)
+    generation_max_age_minutes: int = Field(default=15, ge=1)
+
+    log_retention_days: int = Field(default=30, ge=8)  # how far back the log of each table reaches
+    pin_days: int = Field(default=90, ge=8)  # how long the data of a model that was not promoted are kept
+    raw_retention_days: int = Field(default=0, ge=0)  # 0 keeps everything, else at least 90
+    quarantine_retention_days: int = Field(default=0, ge=0)  # 0 keeps everything
 
     @classmethod
     def settings_customise_sources(
@@ -112,5 +134,5 @@ def to_env(settings: Settings) -> dict[str, str]:
             continue
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
-        env[f"PVF_{name.upper()}"] = json.dumps(value) if isinstance(value, list | tuple) else str(value)
+        env[f"PVF_{name.upper()}"] = json.dumps(value) if isinstance(value, list | tuple | dict) else str(value)
     return env

@@ -6,25 +6,57 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from pvforecast import ingestion, preparing
 from pvforecast.errors import InvalidInput, NotEnoughData, NotReady, UnknownPark
-from pvforecast.lake import Lake
-from pvforecast.model.recipe import Recipe
-from pvforecast.objects import ObjectStore
-from pvforecast.parks import Park
-from pvforecast.sources.catalogue import source
+
+# Each task is a process of its own that does one of these steps: what the others need stays out of it. pandas, pvlib
+# and pandera take seconds to import, which for a hundred parks is most of a task.
+if TYPE_CHECKING:
+    from pvforecast.lake import Lake
+    from pvforecast.model.recipe import Recipe
+    from pvforecast.objects import ObjectStore
+    from pvforecast.parks import Park
+    from pvforecast.refining import ValidationReport
+    from pvforecast.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 Shard = dict[str, Any]
 Status = dict[str, str]
 OK = "ok"
+FAILED = "failed: "  # nothing more is done for the park in this run
+WITHOUT_WEATHER = "weather failed: "  # it goes on with the run it has
 _PAUSES_S = (1.0, 4.0)
+_LONGEST = 500  # characters of a status
+_MOST_NOTES = 50  # in a report
+_T = TypeVar("_T")
+
+
+class Weather(NamedTuple):
+    """Which source of weather a shard asks, with options; both are known to be right."""
+
+    name: str
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, name: str, options: dict[str, Any], settings: Settings) -> Weather:
+        """As named, or that of the settings where no name is given.
+
+        Raises
+        ------
+        InvalidInput
+            no such source, or options it does not take.
+        """
+        from pvforecast.sources.catalogue import weather_source
+
+        chosen = cls(name, options) if name else cls(settings.weather_source, settings.weather_options)
+        weather_source(*chosen, settings)
+        return chosen
 
 
 def plan(
@@ -34,6 +66,7 @@ def plan(
     as_of: str,
     source_name: str,
     source_options: dict[str, Any],
+    weather: Weather,
     parks_per_shard: int,
     recipe: dict[str, Any],
     publish: bool,
@@ -47,16 +80,20 @@ def plan(
     InvalidInput
         a time without offset, nothing between the two, an unknown source or setting, no park at all.
     """
-    source(source_name, source_options)
+    from pvforecast import fleet
+    from pvforecast.sources.catalogue import generation_source
+
+    generation_source(source_name, source_options)
     recipe_of(recipe)
     if instant(since, "since") >= instant(as_of, "as_of"):
         raise InvalidInput(f"{since!r} is not before as_of", field="since", hint=f"as_of is {as_of}")
-    registered = [park.id for park in ingestion.registered(lake)]
-    chosen = sorted(set(parks)) or registered
+    known = fleet.registered(lake)
+    registered = [park.id for park in known]
+    chosen = sorted(set(parks)) or [park.id for park in known if not park.retired]
     unknown = sorted(set(chosen) - set(registered))
     if unknown:
-        known = ", ".join(registered) or "none"
-        raise UnknownPark(f"no park {unknown[0]!r}", field="parks", hint=f"registered: {known}")
+        names = ", ".join(registered) or "none"
+        raise UnknownPark(f"no park {unknown[0]!r}", field="parks", hint=f"registered: {names}")
     if not chosen:
         raise InvalidInput("no park is registered", field="parks", hint="add one: pvf park add")
     size = max(1, int(parks_per_shard))
@@ -65,43 +102,94 @@ def plan(
         "as_of": as_of,
         "source": source_name,
         "source_options": source_options,
+        "weather_source": weather.name,
+        "weather_options": weather.options,
         "recipe": recipe,
         "publish": publish,
     }
     return [{"parks": chosen[i : i + size], **common} for i in range(0, len(chosen), size)]
 
 
-def ingest(lake: Lake, shard: Shard, report_path: str) -> Status:
-    """See the component `ingest`."""
-    origin = source(shard["source"], shard["source_options"])
+def ingest_weather(lake: Lake, settings: Settings, shard: Shard, report_path: str) -> Status:
+    """See the component `ingest_weather`."""
+    from pvforecast import fleet, ingestion
+    from pvforecast.sources.catalogue import weather_source
+
+    status = dict.fromkeys(shard["parks"], OK)
+    origin = weather_source(shard["weather_source"], shard["weather_options"], settings)
     since, as_of = instant(shard["since"], "since"), instant(shard["as_of"], "as_of")
-    lines = ["| park | generation rows | weather rows | clock |", "|---|---|---|---|"]
-
-    def load(park: Park) -> None:
-        report = ingestion.ingest(lake, origin, park, since, as_of)
-        lines.append(f"| {park.id} | {report.generation_rows} | {report.weather_rows} | {report.clock.sentence()} |")
-
-    status = _each(lake, shard, None, load)
+    parks = [park for park in fleet.registered(lake) if park.id in status]
+    lines = [f"Source: {origin.name}. {origin.attribution}".strip(), "", "| park | new weather rows |", "|---|---|"]
+    try:
+        report = _patiently(lambda: ingestion.ingest_weather(lake, origin, parks, since, as_of), "the shard")
+    except Exception as error:  # noqa: BLE001 - whatever the source does, generation must go on
+        _log.exception("no weather for the shard")
+        status = dict.fromkeys(status, _said(WITHOUT_WEATHER, error))
+    else:
+        status |= {park_id: f"{WITHOUT_WEATHER}{why}"[:_LONGEST] for park_id, why in report.failed.items()}
+        lines += [f"| {park_id} | {rows} |" for park_id, rows in report.rows.items()]
+        lines += ["", *(f"- {note}" for note in report.notes[:_MOST_NOTES])] if report.notes else []
     _write(report_path, lines, status)
     return status
 
 
-def validate(lake: Lake, shard: Shard, status: Status, report_path: str) -> Status:
-    """See the component `validate`."""
+def ingest_generation(lake: Lake, shard: Shard, status: Status, report_path: str) -> Status:
+    """See the component `ingest_generation`."""
+    from pvforecast.sources.catalogue import generation_source
+
+    origin = generation_source(shard["source"], shard["source_options"])
     since, as_of = instant(shard["since"], "since"), instant(shard["as_of"], "as_of")
-    lines = ["| park | hours stored | weather rows | set aside |", "|---|---|---|---|"]
+    lines = ["| park | new generation rows |", "|---|---|"]
 
-    def check(park: Park) -> None:
-        report = ingestion.validate(lake, park, since, as_of)
-        lines.append(f"| {park.id} | {report.generation_hours} | {report.weather_rows} | {report.quarantined} |")
+    def load(park: Park) -> None:
+        from pvforecast import ingestion
 
-    status = _each(lake, shard, status, check)
-    _write(report_path, lines, status)
+        assert origin is not None
+        report = ingestion.ingest_generation(lake, origin, park, since, as_of)
+        lines.append(f"| {park.id} | {report.rows} |")
+
+    status = status if origin is None else _each(lake, shard, status, load)
+    _write(report_path, lines if origin else ["Nothing is pulled: the parks push it, or files bring it."], status)
+    return status
+
+
+def validate(
+    lake: Lake,
+    shard: Shard,
+    status: Status,
+    report_path: str,
+    page_path: str = "",
+    log: Callable[[str, float], None] | None = None,
+    *,
+    correct_clocks: bool = True,
+) -> Status:
+    """See the component `validate`."""
+    from pvforecast import clocks, refining
+    from pvforecast.validation import report as reporting
+
+    since, as_of = instant(shard["since"], "since"), instant(shard["as_of"], "as_of")
+    by_park: dict[str, ValidationReport] = {}
+
+    def check(parks: Sequence[Park]) -> None:
+        made = refining.validate(lake, parks, since, as_of, correct_clocks=correct_clocks)
+        by_park.update({report.park_id: report for report in made})
+
+    status = _together(lake, shard, status, check)
+    told = [*by_park.values()], clocks.reports(lake), refining.seasons(lake, [*by_park], as_of)
+    _write(report_path, reporting.markdown(*told).splitlines(), status)
+    if page_path:
+        Path(page_path).parent.mkdir(parents=True, exist_ok=True)
+        Path(page_path).write_text(reporting.page(*told))
+    if log is not None:
+        for name, value in reporting.metrics(*told).items():
+            log(name, value)
     return status
 
 
 def featurize(lake: Lake, shard: Shard, status: Status) -> Status:
     """See the component `featurize`."""
+    from pvforecast import preparing
+
     recipe, as_of = recipe_of(shard["recipe"]), as_datetime64(shard["as_of"])
     return _each(lake, shard, status, lambda park: preparing.featurize(lake, park.id, as_of, recipe))
 
@@ -110,23 +198,50 @@ def publish_snapshots(lake: Lake, store: ObjectStore, shard: Shard, status: Stat
     """See the component `publish_snapshots`."""
     if not shard["publish"]:
         return status
+    from pvforecast import preparing
+
     as_of = as_datetime64(shard["as_of"])
-    return _each(lake, shard, status, lambda park: preparing.publish_snapshots(lake, store, [park.id], as_of))
+    return _together(
+        lake,
+        shard,
+        status,
+        lambda parks: preparing.publish_snapshots(lake, store, [park.id for park in parks], as_of),
+    )
 
 
 def tally(statuses: Sequence[Status]) -> Status:
-    """The parks that were left out, with their status.
+    """The parks that did not come through whole, with their status: those that failed, and those without new weather.
 
     Raises
     ------
     NotEnoughData
-        no park came through.
+        no park came through whole: a source that is down is no green run.
     """
     states = {park: state for status in statuses for park, state in status.items()}
-    left_out = {park: state for park, state in states.items() if state != OK}
-    if len(left_out) == len(states):
-        raise NotEnoughData(f"no park came through: {left_out}", field="statuses", hint="see the reports of the shards")
-    return left_out
+    reported = {park: state for park, state in states.items() if state != OK}
+    if len(reported) == len(states):
+        raise NotEnoughData(f"no park came through: {reported}", field="statuses", hint="see the reports of the shards")
+    return reported
+
+
+def left_out(statuses: Sequence[Status]) -> Status:
+    """The parks that failed, with their status; those without new weather go on.
+
+    Raises
+    ------
+    NotEnoughData
+        all parks failed.
+    """
+    states = {park: state for status in statuses for park, state in status.items()}
+    failed = {park: state for park, state in states.items() if not goes_on(state)}
+    if len(failed) == len(states):
+        raise NotEnoughData(f"no park came through: {failed}", field="statuses", hint="see the reports of the shards")
+    return failed
+
+
+def goes_on(state: str) -> bool:
+    """Whether the steps that follow are done for a park with this state."""
+    return not state.startswith(FAILED)
 
 
 def recipe_of(changes: dict[str, Any]) -> Recipe:
@@ -137,6 +252,8 @@ def recipe_of(changes: dict[str, Any]) -> Recipe:
     InvalidInput
         a setting that a recipe does not have, or a value that it can't have.
     """
+    from pvforecast.model.recipe import Recipe
+
     base = Recipe().as_dict()
     unknown = sorted(set(changes) - set(base))
     if unknown:
@@ -175,29 +292,49 @@ def as_datetime64(text: str) -> np.datetime64:
     return np.datetime64(int(instant(text, "as_of").timestamp()), "s")
 
 
+def _together(lake: Lake, shard: Shard, before: Status, work: Callable[[Sequence[Park]], object]) -> Status:
+    """Do `work` for all parks that go on at once; when that fails, for each alone, to find whose fault it is."""
+    from pvforecast import fleet
+
+    chosen = [park for park in fleet.registered(lake) if park.id in before and goes_on(before[park.id])]
+    if not chosen:
+        return before
+    try:
+        _patiently(lambda: work(chosen), "the shard")
+    except Exception:  # noqa: BLE001 - one park's data must not stop the others
+        _log.exception("the parks of the shard failed together: each alone")
+        return _each(lake, shard, before, lambda park: work([park]))
+    return before
+
+
 def _each(lake: Lake, shard: Shard, before: Status | None, work: Callable[[Park], object]) -> Status:
-    """Do `work` for each park that is still well; what fails is a status, not an exception."""
-    parks = {park.id: park for park in ingestion.registered(lake)}
+    """Do `work` for each park that goes on; what fails is a status, not an exception."""
+    from pvforecast import fleet
+
+    parks = {park.id: park for park in fleet.registered(lake)}
     status = dict(before or dict.fromkeys(shard["parks"], OK))
-    for park_id in [park_id for park_id, state in status.items() if state == OK]:
+    for park_id in [park_id for park_id, state in status.items() if goes_on(state)]:
         try:
-            _patiently(work, parks[park_id])
+            _patiently(partial(work, parks[park_id]), f"park {park_id}")
         except Exception as error:  # noqa: BLE001 - whatever one park's data does, the others must go on
             _log.exception("park %s failed", park_id)
-            status[park_id] = f"failed: {type(error).__name__}: {error}"[:500]
+            status[park_id] = _said(FAILED, error)
     return status
 
 
-def _patiently(work: Callable[[Park], object], park: Park) -> None:
+def _patiently(work: Callable[[], _T], who: str) -> _T:
     """KFP does not retry inside a loop (kubeflow/pipelines#13897), so what may pass is tried again here."""
     for pause in _PAUSES_S:
         try:
-            work(park)
-            return
+            return work()
         except NotReady as error:
-            _log.warning("park %s: %s; again in %s s", park.id, error, pause)
+            _log.warning("%s: %s; again in %s s", who, error, pause)
             time.sleep(pause)
-    work(park)
+    return work()
+
+
+def _said(what: str, error: Exception) -> str:
+    return f"{what}{type(error).__name__}: {error}"[:_LONGEST]
 
 
 def _write(path: str, lines: list[str], status: Status) -> None:

@@ -69,7 +69,7 @@ def decode(data: bytes) -> Known:
         valid_at = tables["weather"].pop("valid_at")
         weather = WeatherRun(meta["weather"]["source"], valid_at=valid_at, variables=tables["weather"], **times)
     history = History(tables["history"]["valid_at"], tables["history"]["power_kw"])
-    return Known(Site(**meta["site"]), np.datetime64(meta["as_of"], "s"), weather, history)
+    return Known(Site.from_dict(meta["site"]), np.datetime64(meta["as_of"], "s"), weather, history)
 
 
 def write(store: ObjectStore, known: Known) -> str:

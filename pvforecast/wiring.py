@@ -29,5 +29,6 @@ def objects(settings: Settings) -> ObjectStore:
 def needed(value: str, name: str) -> str:
     """A setting that must be there; raises InvalidInput naming its variable."""
     if not value:
-        raise InvalidInput("is not set", field=name, hint="start the local stack (`pvf up`), or set it")
+        folder = "; a lake in a folder needs none: PVF_LAKE_URI=./mylake" if name == "PVF_S3_ENDPOINT" else ""
+        raise InvalidInput("is not set", field=name, hint=f"start the local stack (`pvf up`), or set it{folder}")
     return value

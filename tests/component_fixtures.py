@@ -19,13 +19,14 @@ from components.compare.component import compare
 from components.deploy.component import deploy
 from components.evaluate.component import evaluate
 from components.featurize.component import featurize
-from components.ingest.component import ingest
+from components.ingest_generation.component import ingest_generation
+from components.ingest_weather.component import ingest_weather
 from components.plan.component import plan
 from components.refit.component import refit
 from components.train.component import train
 from components.validate.component import validate
 from pvf.stack.local import Stack
-from pvforecast import ingestion, wiring
+from pvforecast import fleet, wiring
 from pvforecast.lake import Lake
 from pvforecast.settings import Settings, to_env
 from pvforecast.sources.pvdaq_samples import PARKS
@@ -72,7 +73,7 @@ class Workshop:
 def new_workshop(folder: Path, **settings: Any) -> Workshop:
     workshop = Workshop(Settings(home=folder / "home", lake_uri=str(folder / "lake"), **settings), folder)
     for park in PARKS:
-        ingestion.register(workshop.lake, park)
+        fleet.register(workshop.lake, park)
     return workshop
 
 
@@ -80,6 +81,7 @@ def planned(workshop: Workshop, **changes: Any) -> list[dict[str, Any]]:
     """Shards of the sample parks over `SINCE`..`AS_OF`."""
     arguments = {
         "parks": [], "since": SINCE, "as_of": AS_OF, "source": "pvdaq_samples", "source_options": {},
+        "weather_source": "", "weather_options": {},
         "parks_per_shard": 50, "recipe": QUICK, "publish": True,
     }  # fmt: skip
     shards: list[dict[str, Any]] = workshop.call(plan, **{**arguments, **changes})
@@ -99,13 +101,14 @@ def shard(workshop: Workshop) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def ingested(workshop: Workshop, shard: dict[str, Any]) -> dict[str, str]:
-    status: dict[str, str] = workshop.call(ingest, dsl.Markdown, shard=shard)
+    weather = workshop.call(ingest_weather, dsl.Markdown, shard=shard)
+    status: dict[str, str] = workshop.call(ingest_generation, dsl.Markdown, shard=shard, status=weather)
     return status
 
 
 @pytest.fixture(scope="session")
 def validated(workshop: Workshop, shard: dict[str, Any], ingested: dict[str, str]) -> dict[str, str]:
-    status: dict[str, str] = workshop.call(validate, dsl.Markdown, shard=shard, status=ingested)
+    status: dict[str, str] = workshop.call(validate, dsl.Markdown, dsl.HTML, dsl.Metrics, shard=shard, status=ingested)
     return status
 
 

@@ -1,11 +1,13 @@
 """Skips are loud: listed at the end of the run, and with CI=true they fail it.
 
-Loaded by `make test` as `-p tests.skips`.
+Loaded by `make test` as `-p tests.skips`. With several worker processes each of them collects every module: what it
+skipped whole is handed to the one that reports.
 """
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -29,8 +31,17 @@ class _Recorder:
         if report.skipped:  # a whole module, at import
             self._skipped.append((report.nodeid, _reason(report.longrepr)))
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        modules = getattr(node, "workeroutput", {}).get("skipped modules", [])
+        self._skipped.extend(entry for entry in map(tuple, modules) if entry not in self._skipped)
+
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        modules = [entry for entry in session.config.stash[REASONS] if "::" not in entry[0]]
+        session.config.workeroutput["skipped modules"] = modules
+        return
     if session.config.stash[REASONS] and _in_ci() and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

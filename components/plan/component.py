@@ -12,6 +12,8 @@ def plan(
     as_of: str,
     source: str,
     source_options: dict,
+    weather_source: str,
+    weather_options: dict,
     parks_per_shard: int,
     recipe: dict,
     publish: bool,
@@ -22,8 +24,10 @@ def plan(
         parks: Park ids; empty for every registered park.
         since: ISO instant with offset; source data from here on is loaded.
         as_of: ISO instant with offset; nothing later is read. Every task of the run uses this one time.
-        source: Name of the source, e.g. ``pvdaq_samples``.
+        source: Name of the source of generation, e.g. ``pvdaq_samples``; ``none`` where the parks push it.
         source_options: Options of the source.
+        weather_source: Name of the source of weather, e.g. ``open_meteo``; empty for that of the settings.
+        weather_options: Options of the source of weather.
         parks_per_shard: How many parks a shard holds at most.
         recipe: Settings of the model recipe that differ from the default.
         publish: Whether serving gets new snapshots; False for a backfill.
@@ -34,5 +38,7 @@ def plan(
     from pvforecast import shards, wiring
     from pvforecast.settings import load
 
-    lake = wiring.lake(load())
-    return shards.plan(lake, parks, since, as_of, source, source_options, parks_per_shard, recipe, publish)
+    settings = load()
+    weather = shards.Weather.of(weather_source, weather_options, settings)
+    lake = wiring.lake(settings)
+    return shards.plan(lake, parks, since, as_of, source, source_options, weather, parks_per_shard, recipe, publish)

@@ -13,7 +13,7 @@ def tally(statuses: list) -> dict:
         statuses: One dict a shard, park id -> status.
 
     Returns:
-        Park id -> status of the parks that were left out; empty when all came through.
+        Park id -> status of the parks that failed or got no new weather; empty when all came through.
     """
     from pvforecast import shards
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 
 from inference import web
 from inference.prediction_log.sink import build_app
 from inference.prediction_log.writer import Writer
 from pvforecast import settings
-from pvforecast.errors import InvalidInput, PvForecastError
+from pvforecast.errors import InvalidInput
 
 log = logging.getLogger("inference.prediction_log")
 
@@ -39,7 +38,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except PvForecastError as error:
-        sys.exit(f"prediction log: {error}")
+    web.run("prediction log", main)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
@@ -19,7 +18,6 @@ from inference.predictor.model import Predictor
 from inference.predictor.reload import Reloader
 from inference.stores import object_store
 from pvforecast import settings
-from pvforecast.errors import PvForecastError
 
 
 def build_app(data_plane: DataPlane) -> FastAPI:
@@ -65,7 +63,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except PvForecastError as error:
-        sys.exit(f"predictor: {error}")
+    web.run("predictor", main)

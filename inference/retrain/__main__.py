@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from datetime import timedelta
 
 from inference import web
@@ -14,7 +13,7 @@ from inference.retrain.app import build_app
 from inference.retrain.service import Trigger
 from inference.retrain.store import Store
 from pvforecast import settings
-from pvforecast.errors import InvalidInput, PvForecastError
+from pvforecast.errors import InvalidInput
 
 log = logging.getLogger("inference.retrain")
 
@@ -52,7 +51,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except PvForecastError as error:
-        sys.exit(f"retrain trigger: {error}")
+    web.run("retrain trigger", main)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 from collections.abc import AsyncIterator
 
 from inference import server, web
@@ -20,7 +19,6 @@ from inference.transformer.model import Transformer
 from inference.transformer.snapshots import Snapshots
 from inference.transformer.specs import Specs
 from pvforecast import settings
-from pvforecast.errors import PvForecastError
 
 ACCESS_INTERVAL_S = 1.0
 
@@ -71,7 +69,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except PvForecastError as error:
-        sys.exit(f"transformer: {error}")
+    web.run("transformer", main)

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pandas as pd
 from mlflow.exceptions import MlflowException
 from rich.console import Console
 
@@ -20,18 +21,24 @@ from inference.prediction_log.replay import replay
 from pvf import backtest, children, client, show
 from pvf.demo import loop, scenario
 from pvf.demo.progress import Steps
+from pvf.stack import catalogue
 from pvf.stack.local import Stack
-from pvforecast import clients, ingestion, preparing, snapshot, wiring
-from pvforecast.errors import NotReady, StackError
+from pvf.stack.services import STUB_LABEL
+from pvforecast import clients, clocks, fleet, preparing, snapshot, wiring
+from pvforecast.errors import InvalidInput, NotReady, StackError
 from pvforecast.known import Floats
-from pvforecast.processing import hourly_generation
+from pvforecast.processing import Plant, roll_up
 from pvforecast.registry import reconcile
 from pvforecast.settings import Settings
 from pvforecast.shards import as_datetime64
-from pvforecast.sources.catalogue import source
+from pvforecast.sources.catalogue import generation_source
 from pvforecast.sources.pvdaq_samples import PARKS, SOURCE, WEATHER_SOURCE
 
 _RELOAD_DEADLINE_S = 30.0
+_WEATHER = {  # by the option --weather: the column `source`, and what the reader is told
+    "observed": (WEATHER_SOURCE, f"{WEATHER_SOURCE}: optimistic"),
+    "stub": (f"{STUB_LABEL}:icon_global", f"{STUB_LABEL}: invented forecasts (what was observed, with errors)"),
+}
 
 
 @dataclass
@@ -44,7 +51,7 @@ class Summary:
     daylight_nmae: float = float("nan")
     smart_persistence_daylight_nmae: float = float("nan")
     skill: float = float("nan")
-    weather: str = f"{WEATHER_SOURCE}: optimistic"
+    weather: str = ""
     drift_event_id: str = ""
     retrain_verdict: str = ""
     retrain_mlflow_run_id: str = ""
@@ -55,12 +62,13 @@ class Summary:
     corrected_clocks: list[str] = field(default_factory=list)
 
 
-def demo(home: Path, *, once: bool) -> None:
+def demo(home: Path, *, once: bool, weather: str = "observed") -> None:
     """Run every step on the data directory `home`; steps whose result is already stored are not done again.
 
     Parameters
     ----------
     once : stop everything at the end and print the summary as the last line of stdout.
+    weather : `observed`, or `stub`: forecasts that a stand-in for Open-Meteo invents.
 
     Raises
     ------
@@ -69,13 +77,16 @@ def demo(home: Path, *, once: bool) -> None:
     """
     console = Console(highlight=False, soft_wrap=True)
     steps = Steps(console, 8)
-    summary = Summary()
+    if weather not in _WEATHER:
+        raise InvalidInput(f"no weather {weather!r}", field="--weather", hint="observed or stub")
+    summary = Summary(weather=_WEATHER[weather][1])
+    parts = (*catalogue.DEFAULT, *((catalogue.WEATHER_STUB,) if weather == "stub" else ()))
     with Stack(
-        home, clock="snapshot", on_event=lambda line: console.print(f"      {line}", style="dim", markup=False)
+        home, parts, clock="snapshot", on_event=lambda line: console.print(f"      {line}", style="dim", markup=False)
     ) as stack:
         settings = stack.settings
         try:
-            _steps(steps, console, stack, settings, summary)
+            _steps(steps, console, stack, settings, summary, weather)
         except (KeyError, MlflowException, httpx.HTTPError) as error:
             stack.check()  # a dead part explains more than what failed because of it
             raise StackError(f"{type(error).__name__}: {error}", hint=f"see the logs in {home / 'log'}") from error
@@ -87,15 +98,15 @@ def demo(home: Path, *, once: bool) -> None:
         print(json.dumps(summary.__dict__))
 
 
-def _steps(steps: Steps, console: Console, stack: Stack, settings: Settings, summary: Summary) -> None:
+def _steps(steps: Steps, console: Console, stack: Stack, settings: Settings, summary: Summary, weather: str) -> None:
     every = clients.everything(settings)
     reconcile(every.promotions, every.tracking, every.store)
     with steps.step("two real parks into the lake") as say:
-        _load(settings, say)
+        _load(settings, _WEATHER[weather][0], say)
         summary.corrected_clocks = _clocks(settings)
         for line in summary.corrected_clocks:
             say(line)
-        summary.parks = len(ingestion.registered(every.lake))
+        summary.parks = len(fleet.registered(every.lake))
     with steps.step("a first model: training pipeline under kfp.local") as say:
         _first_model(settings, every, say)
     with steps.step("a forecast through the gateway") as say:
@@ -111,7 +122,7 @@ def _steps(steps: Steps, console: Console, stack: Stack, settings: Settings, sum
         console.print(show.table(shown, _zone(settings, scenario.PARK), metered))
         png = settings.home / "forecast.png"
         show.fan_chart(shown, _zone(settings, scenario.PARK), png, metered)
-        say(f"chart: {png}; weather: {WEATHER_SOURCE} (observed weather: optimistic)")
+        say(f"chart: {png}; weather: {summary.weather}")
     with steps.step("the same bits again, from the log through the training path") as say:
         summary.bit_equal_rows = _bit_equal(settings, answer.request_id, say)
     with steps.step("backtest: system 50, trained to the end of 2012, tested on 2013") as say:
@@ -136,11 +147,19 @@ def _steps(steps: Steps, console: Console, stack: Stack, settings: Settings, sum
         _close_loop(settings, every, stack, event_id, summary, say)
 
 
-def _load(settings: Settings, say: loop.Say) -> None:
-    lake = wiring.lake(settings)
+def _load(settings: Settings, weather_source: str, say: loop.Say) -> None:
+    lake, store = wiring.lake(settings), wiring.objects(settings)
     for park in PARKS:
-        ingestion.register(lake, park)
-    if all(snapshot.latest_entry(wiring.objects(settings), park.id) for park in PARKS):
+        fleet.register(lake, park)
+    entries = [snapshot.latest_entry(store, park.id) for park in PARKS]
+    if all(entries):
+        newest = snapshot.read(store, PARKS[0].id, str(entries[0] and entries[0]["snapshot_id"])).weather
+        if newest is not None and newest.source != weather_source:
+            raise InvalidInput(
+                f"{settings.home} was loaded with weather of {newest.source}",
+                field="--weather",
+                hint="run with that weather, or set PVF_HOME to another directory",
+            )
         say("already loaded")
         return
     arguments = {"since": scenario.BEGIN.isoformat(), "as_of": scenario.NOW.isoformat()}
@@ -148,7 +167,7 @@ def _load(settings: Settings, say: loop.Say) -> None:
 
 
 def _clocks(settings: Settings) -> list[str]:
-    reports = ingestion.clock_reports(wiring.lake(settings))
+    reports = clocks.reports(wiring.lake(settings))
     return [f"{park}: clock {report.sentence()}" for park, report in sorted(reports.items())]
 
 
@@ -226,14 +245,18 @@ def _metered(settings: Settings, prediction: dict[str, Any]) -> Floats:
     park = next(park for park in PARKS if park.id == prediction["park_id"])
     hours = [datetime.fromisoformat(text) for text in prediction["valid_at"]]
     planted = loop.known_event(settings) is not None
-    samples = source(SOURCE, scenario.planted_loss() if planted else None)
-    raw = samples.generation(park, hours[0], hours[-1] + timedelta(hours=1))
-    hourly = hourly_generation(raw).set_index("valid_at").power_kw
+    samples = generation_source(SOURCE, scenario.planted_loss() if planted else None)
+    assert samples is not None
+    raw = samples.generation(park, hours[0] - timedelta(hours=2), hours[-1] + timedelta(hours=3))
+    true = clocks.apply(pd.DatetimeIndex(raw.measured_at), park, clocks.reports(wiring.lake(settings)))
+    raw = raw.assign(measured_at=true).dropna(subset=["measured_at"])
+    later = pd.Timestamp(hours[-1]) + pd.Timedelta(days=1)
+    hourly = roll_up(raw, Plant(park.id, park.ac_capacity_kw), 3600, later).set_index("valid_at").power_kw
     return np.array([hourly.get(hour, np.nan) for hour in hours])
 
 
 def _zone(settings: Settings, park_id: str) -> str:
-    return next(park.timezone for park in ingestion.registered(wiring.lake(settings)) if park.id == park_id)
+    return next(park.timezone for park in fleet.registered(wiring.lake(settings)) if park.id == park_id)
 
 
 def _how_to_go_on(console: Console, stack: Stack, settings: Settings) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from pvf.stack import gateway, mlflow, postgres, seaweedfs, services
+from pvf.stack import gateway, mlflow, mosquitto, postgres, seaweedfs, services
 from pvf.stack.keyring import Keyring
 from pvf.stack.part import Part
 from pvf.stack.ports import Ports
@@ -27,6 +27,9 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "prediction-log": ("postgres",),
     "trigger": ("postgres",),
     "gateway": (),
+    "mosquitto": (),
+    "telemetry": ("seaweedfs", "mosquitto"),
+    "weather-stub": (),
 }
 _URL_FIELDS = {  # the field of Settings that says where a part is
     "mlflow": "mlflow_uri",
@@ -34,8 +37,12 @@ _URL_FIELDS = {  # the field of Settings that says where a part is
     "gateway": "gateway_url",
     "prediction-log": "prediction_log_url",
     "trigger": "trigger_url",
+    "telemetry": "telemetry_url",
 }
 NAMES = tuple(_NEEDS)
+TELEMETRY = ("mosquitto", "telemetry")  # the broker is no pip package: they run only where they are asked for
+WEATHER_STUB = "weather-stub"  # invented weather: never without being asked for
+DEFAULT = tuple(name for name in NAMES if name not in (*TELEMETRY, WEATHER_STUB))
 BUCKET = "pvf"
 
 
@@ -79,6 +86,14 @@ class Plan:
             values["postgres_dsn"] = SecretStr(postgres.dsn(port("postgres"), "pvf", self.keys.pvf_password))
         if "predictor" in self.names:
             values["predictor_grpc"] = f"127.0.0.1:{port('predictor-grpc')}"
+        if "mosquitto" in self.names:
+            values |= {
+                "mqtt_url": f"mqtt://127.0.0.1:{port('mosquitto')}",
+                "mqtt_user": mosquitto.READER,
+                "mqtt_password": SecretStr(mosquitto.passwords(self.home).ingest),
+            }
+        if WEATHER_STUB in self.names:
+            values |= services.stub_settings(self._url(WEATHER_STUB))
         for name, field in _URL_FIELDS.items():
             if name in self.names:
                 values[field] = self._url(name)
@@ -105,6 +120,9 @@ class Plan:
             "gateway": lambda: gateway.part(
                 self.home, port("gateway"), port("gateway-admin"), settings.transformer_url, gateway.limits()
             ),
+            "mosquitto": lambda: mosquitto.part(self.home, port("mosquitto")),
+            "telemetry": lambda: services.telemetry(self.home, port("telemetry"), settings),
+            WEATHER_STUB: lambda: services.weather_stub(self.home, port(WEATHER_STUB), settings),
         }
         return [replace(makers[name](), needs=_NEEDS[name]) for name in self.names]
 

@@ -42,7 +42,7 @@ class Stack:
     Parameters
     ----------
     home : the data directory, PVF_HOME; made when missing.
-    parts : names out of `catalogue.NAMES`; None means all.
+    parts : names out of `catalogue.NAMES`; None means `catalogue.DEFAULT`.
     clock : "snapshot" for a replay of past data (see `Settings.clock`).
     on_event : gets one line of progress at a time, for people.
     ports : ports the user insists on, by part name; the others are chosen.
@@ -64,7 +64,7 @@ class Stack:
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
         self._home = Path(home).absolute()
-        self._names = catalogue.with_needs(catalogue.NAMES if parts is None else parts)
+        self._names = catalogue.with_needs(catalogue.DEFAULT if parts is None else parts)
         self._clock = clock
         self._on_event = on_event
         self._demanded = dict(ports or {})

@@ -1,14 +1,17 @@
-"""Our own servers: predictor, transformer, prediction log, retrain trigger."""
+"""Our own servers: predictor, transformer, prediction log, retrain trigger, telemetry, the stand-in for Open-Meteo."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pvf.stack.part import THREAD_LIMITS, Part, answers, python_env, python_module
 from pvforecast.settings import Settings, to_env
 
+STUB_LABEL = "open_meteo_stub"  # in the column `source`, so that invented weather is never taken for real
+_AFTER_THE_SAMPLES = "2014-01-02T00:00:00+00:00"
 _START_DEADLINE_S = 90.0  # imports take seconds each, and on two cores all parts start at once
 
 
@@ -40,6 +43,31 @@ def trigger(home: Path, port: int, settings: Settings) -> Part:
     return replace(
         part, env={**env, **asked}, cwd=folder, folder=folder, prepare=lambda: folder.mkdir(parents=True, exist_ok=True)
     )
+
+
+def telemetry(home: Path, port: int, settings: Settings) -> Part:
+    """Its own settings are taken over from this environment."""
+    part = _service("telemetry", "inference.ingest", ("--port", str(port)), home, port, "/healthz", settings)
+    asked = {name: value for name, value in os.environ.items() if name.startswith("PVF_MQTT_")}
+    return replace(part, env={**asked, **part.env}, stop_deadline_s=20.0)  # it commits what is at hand
+
+
+def weather_stub(home: Path, port: int, settings: Settings) -> Part:
+    """Stands in for Open-Meteo. In a replay its clock stands behind the last sample: all runs before are archived."""
+    clock = _AFTER_THE_SAMPLES if settings.clock == "snapshot" else "system"
+    words = ("--port", str(port), "--clock", clock)
+    return _service("weather-stub", "pvf.stub", words, home, port, "/stub", settings)
+
+
+def stub_settings(url: str) -> dict[str, Any]:
+    """Settings by which all pipelines ask the stub for archived runs: one a day, of 00 UTC."""
+    options = {"service": "single_runs", "models": ["icon_global"], "run_hours": [0], "label": STUB_LABEL}
+    return {
+        "weather_source": "open_meteo",
+        "weather_options": options,
+        "open_meteo_url": f"{url}/{{service}}",
+        "open_meteo_limits": "none",
+    }
 
 
 def _service(

@@ -45,8 +45,9 @@ class Scores:
 
     @property
     def skill(self) -> float:
-        """1 - daylight nMAE / that of smart persistence."""
-        return 1.0 - self.model["daylight_nmae"] / self.baselines["smart_persistence"]
+        """1 - daylight nMAE / that of smart persistence; NaN where that never erred: a park at a standstill."""
+        reference = self.baselines["smart_persistence"]
+        return 1.0 - self.model["daylight_nmae"] / reference if reference > 0 else float("nan")
 
 
 def backtest(
@@ -77,9 +78,12 @@ def backtest(
 
 
 def build_rows(records: Iterable[ParkRecord], spec: FeatureSpec, until: np.datetime64, horizon_hours: int = 48) -> Rows:
-    """Training rows of all parks, issued before `until`."""
+    """Training rows of all parks, issued before `until`; hours flagged as no evidence of a park have no target."""
     return dataset.concat(
-        [dataset.build(r, spec, dataset.daily_issues(r, dataset.EVER, until), horizon_hours) for r in records]
+        [
+            dataset.build(r, spec, dataset.daily_issues(r, dataset.EVER, until), horizon_hours, healthy=True)
+            for r in records
+        ]
     )
 
 

@@ -1,7 +1,8 @@
 """Real measurements of two roofs at NREL in Golden, Colorado, as shipped in the package `pvanalytics` (MIT).
 
 15-minute AC power in W, labelled with the fixed offset -07:00, and NSRDB weather (satellite-observed GHI and air
-temperature). SERF East was measured in 2016; it is moved back by 1,096 days so that both parks live in one replay.
+temperature). Labels are delivered as they are: those of system 50 follow daylight-saving time. SERF East was measured
+in 2016; it is moved back by 1,096 days so that both parks live in one replay.
 
 Observed weather becomes pseudo-runs: one a local midnight, available at once, leads 0-48 h, source
 ``nsrdb_observed``. That is optimistic, and every score on it says so.
@@ -11,6 +12,7 @@ A planted loss (a drill) multiplies a park's power from an instant on; rows then
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -19,15 +21,16 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
-from pvforecast.clock import ClockReport, correct, find_faults
 from pvforecast.errors import UnknownPark
 from pvforecast.known import WEATHER_VARIABLES
 from pvforecast.parks import Park
+from pvforecast.sources.base import Delivery, RunKey
 
 SOURCE = "pvdaq_samples"
 WEATHER_SOURCE = "nsrdb_observed"
 RECEIPT_DELAY = timedelta(minutes=20)  # assumed: 15-minute interval, sent 5 minutes after its end
 RUN_HOURS = 48
+_WEATHER_COLUMNS = ["park_id", "source", "run_at", "available_at", "valid_at", "period_s", *WEATHER_VARIABLES]
 _SERF_MOVED = timedelta(days=1096)
 
 PARKS = (
@@ -78,20 +81,18 @@ class PvdaqSamples:
 
     def generation(self, park: Park, since: datetime, until: datetime) -> pd.DataFrame:
         labels, watts = _power(park.id)
-        before = labels < pd.Timestamp(until) + pd.Timedelta(hours=2)  # a clock may be off by an hour or two
-        measured_at = correct(labels, park.site(), self.clock_report(park, until))
         rows = pd.DataFrame(
             {
                 "park_id": park.id,
                 "inverter_id": "1",
-                "measured_at": measured_at,
+                "measured_at": labels.tz_convert(UTC),
                 "period_s": np.int32(900),
                 "power_kw": watts / 1000.0,
                 "label": labels.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "source": self.name,
             }
         )
-        rows = rows[before & rows.measured_at.notna() & rows.power_kw.notna()]
+        rows = rows[rows.power_kw.notna()]
         rows = rows[(rows.measured_at >= since) & (rows.measured_at < until)]
         rows["received_at"] = rows.measured_at + RECEIPT_DELAY
         if self.loss is not None and self.loss.park_id == park.id:
@@ -100,31 +101,40 @@ class PvdaqSamples:
             rows.loc[lost, "source"] = f"{self.name}+drill"
         return rows.reset_index(drop=True)
 
-    def weather(self, park: Park, since: datetime, until: datetime) -> pd.DataFrame:
-        hourly = _hourly_weather(park.id)
-        issues = _local_midnights(
-            park, max(since, hourly.index[0].to_pydatetime()), min(until, hourly.index[-1].to_pydatetime())
-        )
-        runs = []
-        for run_at in issues:
-            run = hourly.loc[run_at : run_at + pd.Timedelta(hours=RUN_HOURS - 1)].reset_index()
-            runs.append(run.assign(run_at=run_at, available_at=run_at))
-        if not runs:
-            return pd.DataFrame(columns=["park_id", "source", "run_at", "available_at", "valid_at", *WEATHER_VARIABLES])
-        rows = pd.concat(runs, ignore_index=True).assign(park_id=park.id, source=WEATHER_SOURCE)
-        for name in WEATHER_VARIABLES:
-            rows[name] = rows.get(name, np.nan)
-        return rows[["park_id", "source", "run_at", "available_at", "valid_at", *WEATHER_VARIABLES]]
+    @property
+    def attribution(self) -> str:
+        return "NSRDB by NREL; PVDAQ by NREL and DOE"
 
-    def clock_report(self, park: Park, until: datetime) -> ClockReport:
-        return _clock_report(park, pd.Timestamp(until).floor("D"))
+    def weather(
+        self, parks: Sequence[Park], since: datetime, until: datetime, stored: Set[RunKey] = frozenset()
+    ) -> Delivery:
+        rows, failed = [pd.DataFrame(columns=_WEATHER_COLUMNS)], {}
+        for park in parks:
+            try:
+                rows.append(_weather(park, since, until, stored))
+            except UnknownPark as error:
+                failed[park.id] = str(error)
+        filled = [frame for frame in rows if len(frame)] or rows[:1]
+        return Delivery(pd.concat(filled, ignore_index=True), failed)
 
 
-@lru_cache(maxsize=16)
-def _clock_report(park: Park, until: pd.Timestamp) -> ClockReport:
-    labels, watts = _power(park.id)
-    known = labels < until
-    return find_faults(pd.Series(watts[known] / 1000.0, index=labels[known]).dropna(), park.site())
+def _weather(park: Park, since: datetime, until: datetime, stored: Set[RunKey]) -> pd.DataFrame:
+    hourly = hourly_weather(park.id)
+    issues = _local_midnights(
+        park, max(since, hourly.index[0].to_pydatetime()), min(until, hourly.index[-1].to_pydatetime())
+    )
+    runs = []
+    for run_at in issues:
+        if (park.id, WEATHER_SOURCE, run_at) in stored:
+            continue
+        run = hourly.loc[run_at : run_at + pd.Timedelta(hours=RUN_HOURS - 1)].reset_index()
+        runs.append(run.assign(run_at=run_at, available_at=run_at))
+    if not runs:
+        return pd.DataFrame(columns=_WEATHER_COLUMNS)
+    rows = pd.concat(runs, ignore_index=True).assign(park_id=park.id, source=WEATHER_SOURCE, period_s=np.int32(3600))
+    for name in WEATHER_VARIABLES:
+        rows[name] = rows.get(name, np.nan)
+    return rows[_WEATHER_COLUMNS]
 
 
 @lru_cache(maxsize=2)
@@ -140,7 +150,7 @@ def _power(park_id: str) -> tuple[pd.DatetimeIndex, np.ndarray]:
 
 
 @lru_cache(maxsize=2)
-def _hourly_weather(park_id: str) -> pd.DataFrame:
+def hourly_weather(park_id: str) -> pd.DataFrame:
     """Hourly means labelled by interval start. NSRDB values are instantaneous: trapezoids over the quarter hours."""
     if park_id == "pvdaq-50":
         table = pd.read_parquet(_file("system_50_ac_power_2_full_DST_psm3.parquet")).set_index("index")

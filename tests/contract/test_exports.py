@@ -46,11 +46,12 @@ PUBLIC = {
         "Times",
         "WEATHER_VARIABLES",
         "WeatherRun",
+        "Words",
     },
     "model.bundle": {"Bundle", "GOLDEN_TOLERANCE", "PREFIX", "Quantiles", "from_files", "load", "save"},
     "objects": {"ObjectStore"},
     "settings": {"Settings", "load", "to_env"},
-    "site": {"Site"},
+    "site": {"Plane", "Site"},
     "snapshot": {"decode", "encode", "entry_at", "latest_entry", "parks", "read", "write"},
 }
 

@@ -11,7 +11,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import ComponentSpec, DagSpec, Pipeline
 
 from pipelines.compile import compile_all
 
-PIPELINES = {"ingestion", "training"}
+PIPELINES = {"ingestion", "maintenance", "training"}
 
 
 @pytest.fixture(scope="module")

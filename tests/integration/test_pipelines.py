@@ -19,7 +19,7 @@ from minio import Minio
 
 from pipelines import local
 from pipelines.compile import compile_all
-from pvforecast import ingestion, snapshot, wiring
+from pvforecast import fleet, snapshot, wiring
 from pvforecast.lake import Lake
 from pvforecast.lake.tables import CLOCKS, GENERATION, QUARANTINE, RAW_GENERATION, RAW_WEATHER, WEATHER
 from pvforecast.settings import Settings, to_env
@@ -68,19 +68,19 @@ def backfill(
 ) -> Run:
     """Both parks, not published."""
     for park in PARKS:
-        ingestion.register(wiring.lake(settings), park)
+        fleet.register(wiring.lake(settings), park)
     return _ingestion(settings, tmp_path_factory.mktemp("backfill"), "--set", "publish=false")
 
 
 @pytest.fixture(scope="module")
 def again(settings: Settings, backfill: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The same days once more, published, in two shards; one with a park that its source does not know."""
-    ingestion.register(wiring.lake(settings), PARKS[0].model_copy(update={"id": "atlantis"}))
+    fleet.register(wiring.lake(settings), PARKS[0].model_copy(update={"id": "atlantis"}))
     return _ingestion(settings, tmp_path_factory.mktemp("again"), "--set", "parks_per_shard=2")
 
 
 def test_every_park_is_loaded(backfill: Run) -> None:
-    assert backfill.result == {"as_of": "2013-08-01T06:00:00+00:00", "left_out": {}}
+    assert backfill.result == {"as_of": "2013-08-01T06:00:00+00:00", "left_out": {}, "without_weather": {}}
     days = 2 * 12
     assert days * 96 - 20 <= backfill.rows["raw/generation"] <= days * 96
     assert backfill.rows["raw/weather"] == (days + 2) * 48  # the run of the last midnight is known too
@@ -92,10 +92,12 @@ def test_a_backfill_leaves_snapshots_alone(backfill: Run) -> None:
     assert backfill.snapshots == []
 
 
+@pytest.mark.slow
 def test_a_run_again_adds_no_row(backfill: Run, again: Run) -> None:
     assert again.rows == backfill.rows
 
 
+@pytest.mark.slow
 def test_a_park_that_fails_is_reported_and_the_others_are_published(settings: Settings, again: Run) -> None:
     assert set(again.result["left_out"]) == {"atlantis"}
     assert again.result["left_out"]["atlantis"].startswith("failed: UnknownPark: park_id: 'atlantis' is not in")
@@ -135,7 +137,7 @@ def test_another_process_compiles_to_the_same_bytes(tmp_path: Path) -> None:
     words = [sys.executable, "-c", program, str(tmp_path / "there")]
     subprocess.run(words, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "1"}, check=True, timeout=120)
     here = {file.name: file.read_bytes() for file in compile_all(tmp_path / "here").values()}
-    assert set(here) == {"ingestion.yaml", "training.yaml"}
+    assert set(here) == {"ingestion.yaml", "maintenance.yaml", "training.yaml"}
     assert here == {file.name: file.read_bytes() for file in (tmp_path / "there").iterdir()}
 
 

@@ -239,6 +239,7 @@ def test_a_pinned_bundle_ignores_the_pointer(stack: Serving) -> None:
     assert (pinned.stop(), asked.stop()) == (0, 0)
 
 
+@pytest.mark.slow
 def test_serving_outlives_the_object_store(infra: Settings, stack: Serving) -> None:
     """Cut off from S3 both serve on from memory; afterwards they follow pointer and snapshots again."""
     host, port = infra.s3_endpoint.removeprefix("http://").split(":")
@@ -262,6 +263,7 @@ def test_serving_outlives_the_object_store(infra: Settings, stack: Serving) -> N
         assert cut_off.ask({"park_id": "sim-b"}).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_store_that_hangs_is_given_up_after_the_deadline(infra: Settings) -> None:
     port = free_ports(1)[0]
     hanging = HangingServer(port)

@@ -45,6 +45,7 @@ def test_a_run_an_artifact_and_an_alias_survive_a_restart(stack_home: Path) -> N
         assert _send("GET", artifact) == b"kept in S3"
 
 
+@pytest.mark.slow
 def test_a_run_comes_back_and_its_artifact_lies_in_s3(stack_home: Path) -> None:
     with Stack(stack_home, ["mlflow"]) as stack:
         api = stack.settings.mlflow_uri + "/api/2.0/mlflow"

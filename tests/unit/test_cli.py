@@ -15,7 +15,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from pvf import cli
-from pvforecast import ingestion
+from pvforecast import fleet
 from pvforecast.lake import Lake
 from pvforecast.sources.pvdaq_samples import PARKS
 
@@ -54,7 +54,10 @@ def pvf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *wo
         ("backtest --test-until tomorrow", "--test-until: 'tomorrow' is no ISO instant (e.g. "),
         ("backtest --train-until 2014-06-01T00:00:00+00:00", "--train-until: lies after the end of the test (it must"),
         ("backtest --park nowhere", "park_id: no park 'nowhere' in the lake (list them: "),
-        ("pipeline run nothing --as-of 2013-01-01T00:00:00Z", "NAME: no pipeline 'nothing' (ingestion or training)"),
+        (
+            "pipeline run nothing --as-of 2013-01-01T00:00:00Z",
+            "NAME: no pipeline 'nothing' (ingestion, training or maintenance)",
+        ),
         ("pipeline run training --as-of yesterday", "--as-of: 'yesterday' is no ISO instant (e.g. "),
         (
             "pipeline run training --as-of 2013-01-01T00:00:00Z --since recently",
@@ -108,7 +111,7 @@ def test_the_program_itself_ends_with_one_line_and_exit_code_1() -> None:
     words = [sys.executable, "-m", "pvf", "pipeline", "run", "nothing", "--as-of", "2013-01-01T00:00:00Z"]
     ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == "pvf: NAME: no pipeline 'nothing' (ingestion or training)\n"
+    assert ended.stderr == "pvf: NAME: no pipeline 'nothing' (ingestion, training or maintenance)\n"
 
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -140,7 +143,7 @@ def test_a_park_is_added_and_listed(lake: Lake, nothing_runs: Path) -> None:
     file.write_text(json.dumps(PARK))
     added = CliRunner().invoke(cli.app, ["park", "add", str(file)])
     assert (added.exit_code, added.output) == (0, "registered my-roof\n")
-    assert [park.id for park in ingestion.registered(lake)] == ["my-roof"]
+    assert [park.id for park in fleet.registered(lake)] == ["my-roof"]
     listed = CliRunner().invoke(cli.app, ["park", "list", "--json"])
     assert [row["id"] for row in json.loads(listed.output)] == ["my-roof"]
     assert "my-roof" in CliRunner().invoke(cli.app, ["park", "list"], env={"COLUMNS": "200"}).output
@@ -170,7 +173,7 @@ def test_wrong_facts_of_a_park_are_named(
     code, _, err = pvf(monkeypatch, capsys, "park", "add", str(file))
     assert (code, err.count("\n")) == (1, 1)
     assert err.startswith(f"pvf: {field}: ")
-    assert ingestion.registered(lake) == []
+    assert fleet.registered(lake) == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
@@ -187,4 +190,4 @@ def test_a_file_that_is_no_park_is_named(
 def test_pipelines_are_compiled_where_one_wants_them(nothing_runs: Path) -> None:
     made = CliRunner().invoke(cli.app, ["pipeline", "compile", "--folder", str(nothing_runs / "out")])
     assert made.exit_code == 0
-    assert {file.stem for file in (nothing_runs / "out").iterdir()} == {"ingestion", "training"}
+    assert {file.stem for file in (nothing_runs / "out").iterdir()} == {"ingestion", "maintenance", "training"}

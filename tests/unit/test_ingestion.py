@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,15 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pvforecast import ingestion
-from pvforecast.clock import ClockReport
-from pvforecast.known import WEATHER_VARIABLES
+from pvforecast import fleet, ingestion, refining
 from pvforecast.lake import Lake, records
 from pvforecast.lake.tables import GENERATION, QUARANTINE, RAW_GENERATION, RAW_WEATHER, WEATHER
 from pvforecast.parks import Park
+from pvforecast.sources.base import Delivery, RunKey
 from pvforecast.sources.pvdaq_samples import PARKS
 
-PARK = PARKS[0]
+PARK = PARKS[0].model_copy(update={"latitude": 75.0, "longitude": 0.0})  # where the sun does not set in June
 BEGIN, END = datetime(2013, 6, 1, tzinfo=UTC), datetime(2013, 6, 3, tzinfo=UTC)
 
 
@@ -28,7 +28,7 @@ class Telemetry:
 
     hours: dict[int, float] = field(default_factory=lambda: {h: 1.0 + h / 100 for h in range(48)})
     received_late: timedelta = timedelta(minutes=20)
-    ghi: float = 500.0
+    ghi: float = 150.0
     name: str = "telemetry"
 
     def generation(self, park: Park, since: datetime, until: datetime) -> pd.DataFrame:
@@ -40,49 +40,56 @@ class Telemetry:
         rows["received_at"] = rows.measured_at + self.received_late
         return rows[(rows.measured_at >= since) & (rows.measured_at < until)]
 
-    def weather(self, park: Park, since: datetime, until: datetime) -> pd.DataFrame:
+    @property
+    def attribution(self) -> str:
+        return ""
+
+    def weather(
+        self, parks: Sequence[Park], since: datetime, until: datetime, stored: Set[RunKey] = frozenset()
+    ) -> Delivery:
+        [park] = parks
         rows = pd.DataFrame({"valid_at": pd.date_range(BEGIN, periods=48, freq="h")})
         rows = rows.assign(
-            park_id=park.id, source=self.name, run_at=pd.Timestamp(BEGIN), available_at=pd.Timestamp(BEGIN)
+            park_id=park.id,
+            source=self.name,
+            period_s=np.int32(3600),
+            run_at=pd.Timestamp(BEGIN),
+            available_at=pd.Timestamp(BEGIN),
         )
-        return rows.assign(**dict.fromkeys(WEATHER_VARIABLES, np.nan)).assign(ghi=self.ghi)
-
-    def clock_report(self, park: Park, until: datetime) -> ClockReport:
-        return ClockReport(park.id, False, (), 0, 0.0)
+        return Delivery(rows.assign(ghi=self.ghi))
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     lake = Lake(str(tmp_path))
-    ingestion.register(lake, PARK)
+    fleet.register(lake, PARK)
     return lake
 
 
-def load(lake: Lake, source: Telemetry, until: datetime = END) -> ingestion.ValidationReport:
+def load(lake: Lake, source: Telemetry, until: datetime = END) -> refining.ValidationReport:
     ingestion.ingest(lake, source, PARK, BEGIN, until)
-    return ingestion.validate(lake, PARK, BEGIN, until)
+    return refining.validate(lake, [PARK], BEGIN, until)[0]
 
 
 def test_what_is_delivered_becomes_hours_of_the_park(lake: Lake) -> None:
     report = ingestion.ingest(lake, Telemetry(), PARK, BEGIN, END)
     assert (report.generation_rows, report.weather_rows) == (192, 48)
-    checked = ingestion.validate(lake, PARK, BEGIN, END)
+    checked = refining.validate(lake, [PARK], BEGIN, END)[0]
     assert (checked.generation_hours, checked.weather_rows, checked.quarantined) == (48, 48, 0)
     record = records.load(lake, PARK.id)
     np.testing.assert_allclose(record.power_kw, [1.0 + h / 100 for h in range(48)])
     assert record.valid_at[0] == np.datetime64("2013-06-01T00:00:00")
     assert set(record.available_at - record.valid_at) == {np.timedelta64(65 * 60, "s")}  # last quarter + 20 minutes
     [run] = record.runs
-    assert set(run.variables["ghi"]) == {500.0}
+    assert set(run.variables["ghi"]) == {150.0}
 
 
 def test_the_same_load_twice_adds_nothing(lake: Lake) -> None:
     load(lake, Telemetry())
     again = ingestion.ingest(lake, Telemetry(), PARK, BEGIN, END)
     assert (again.generation_rows, again.weather_rows) == (0, 0)
-    assert ingestion.validate(lake, PARK, BEGIN, END).as_dict() | {"park_id": ""} == {
-        "park_id": "", "generation_hours": 0, "weather_rows": 0, "quarantined": 0,
-    }  # fmt: skip
+    checked = refining.validate(lake, [PARK], BEGIN, END)[0]
+    assert (checked.generation_hours, checked.weather_rows, checked.quarantined) == (0, 0, 0)
 
 
 def test_bad_rows_lie_in_quarantine_and_the_good_ones_go_on(lake: Lake) -> None:
@@ -128,14 +135,9 @@ def test_an_empty_delivery_is_stored_as_nothing(lake: Lake) -> None:
 
 def test_the_newest_facts_of_a_park_count(lake: Lake) -> None:
     again = PARK.model_copy(update={"ac_capacity_kw": 4.0, "valid_from": datetime(2013, 1, 1, tzinfo=UTC)})
-    ingestion.register(lake, again)
-    ingestion.register(lake, PARK)
-    ingestion.register(lake, PARKS[1])
-    assert [park.id for park in ingestion.registered(lake)] == ["pvdaq-50", "serf-east"]
-    assert ingestion.registered(lake)[0] == again
-    assert records.site(lake, PARK.id) == again.site()
-
-
-def test_the_newest_clock_report_counts(lake: Lake) -> None:
-    load(lake, Telemetry())
-    assert ingestion.clock_reports(lake) == {PARK.id: Telemetry().clock_report(PARK, END)}
+    fleet.register(lake, again)
+    fleet.register(lake, PARK)
+    fleet.register(lake, PARKS[1])
+    assert [park.id for park in fleet.registered(lake)] == ["pvdaq-50", "serf-east"]
+    assert fleet.registered(lake)[0] == again
+    assert records.sites(lake, PARK.id)[-1][1] == again.site()

@@ -114,4 +114,6 @@ def test_what_is_needed_and_missing_is_named_with_the_remedy(bare: Path) -> None
 
 def test_importing_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PVF_CLOCK", "sundial")
-    importlib.reload(settings)
+    assert importlib.reload(settings) is settings
+    with pytest.raises(InvalidInput, match="PVF_CLOCK"):
+        settings.load()

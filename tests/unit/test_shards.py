@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pvforecast import ingestion, shards
+from pvforecast import fleet, shards
 from pvforecast.errors import InvalidInput, NotEnoughData, UnknownPark
 from pvforecast.lake import Lake
 from pvforecast.model.recipe import Recipe
 from pvforecast.objects import ObjectStore
+from pvforecast.settings import Settings
 from pvforecast.sources.pvdaq_samples import PARKS
 
 SERF_EAST = PARKS[1]
 SINCE, AS_OF = "2013-07-27T06:00:00+00:00", "2013-08-10T06:00:00+00:00"
+JSON = {"name": "own", "time": "t", "label": "end", "values": {"ghi": {"path": "g"}}}
 STRANGERS = ("a-stranger", "b-stranger", "z-stranger")
 
 
@@ -25,13 +28,14 @@ def lake(tmp_path: Path) -> Lake:
     """SERF East, which has samples, and three parks that have none."""
     lake = Lake(str(tmp_path / "lake"))
     for park in (SERF_EAST, *(SERF_EAST.model_copy(update={"id": name}) for name in STRANGERS)):
-        ingestion.register(lake, park)
+        fleet.register(lake, park)
     return lake
 
 
 def plan(lake: Lake, **changes: Any) -> list[shards.Shard]:
     arguments: dict[str, Any] = {
         "parks": [], "since": SINCE, "as_of": AS_OF, "source_name": "pvdaq_samples", "source_options": {},
+        "weather": shards.Weather("pvdaq_samples", {}),
         "parks_per_shard": 50, "recipe": {}, "publish": False,
     }  # fmt: skip
     return shards.plan(lake, **{**arguments, **changes})
@@ -82,6 +86,36 @@ def test_what_is_wrong_is_named_with_what_would_be_right(
     assert re.search(hint, caught.value.hint)
 
 
+def test_a_retired_park_is_planned_only_when_it_is_named(lake: Lake) -> None:
+    gone = SERF_EAST.model_copy(update={"retired": True, "valid_from": datetime(2013, 1, 1, tzinfo=UTC)})
+    fleet.register(lake, gone)
+    assert [shard["parks"] for shard in plan(lake)] == [list(STRANGERS)]
+    assert [shard["parks"] for shard in plan(lake, parks=["serf-east"])] == [["serf-east"]]
+
+
+def test_a_source_of_weather_that_is_down_leaves_the_rest_of_the_run_as_it_was(lake: Lake, tmp_path: Path) -> None:
+    away = Settings(home=tmp_path, open_meteo_url="http://127.0.0.1:1/{service}")
+    weather = shards.Weather("json", {**JSON, "url": "http://127.0.0.1:1/"})
+    [shard] = plan(lake, parks=["serf-east"], weather=weather)
+    status = shards.ingest_weather(lake, away, shard, str(tmp_path / "weather.md"))
+    assert status["serf-east"].startswith("weather failed: own: own did not answer")
+    assert shards.goes_on(status["serf-east"])
+    loaded = shards.ingest_generation(lake, shard, status, str(tmp_path / "generation.md"))
+    assert loaded == status
+    assert "| serf-east | 1344 |" in (tmp_path / "generation.md").read_text()
+    assert shards.left_out([loaded]) == {}
+    with pytest.raises(NotEnoughData):
+        shards.tally([loaded])  # but a run in which no park got weather is not green
+
+
+def test_the_settings_say_which_weather_where_a_run_does_not(tmp_path: Path) -> None:
+    own = Settings(home=tmp_path, weather_source="open_meteo", weather_options={"models": ["icon_eu"]})
+    assert shards.Weather.of("", {}, own) == ("open_meteo", {"models": ["icon_eu"]})
+    assert shards.Weather.of("pvdaq_samples", {}, own) == ("pvdaq_samples", {})
+    with pytest.raises(InvalidInput, match=r"weather_source: no source 'x' \(known: pvdaq_samples, open_meteo, json\)"):
+        shards.Weather.of("x", {}, own)
+
+
 def test_an_unknown_park_and_an_empty_registry_have_errors_of_their_own(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(UnknownPark, match="no park 'atlantis'"):
         plan(lake, parks=["serf-east", "atlantis"])
@@ -99,13 +133,18 @@ def test_recipe_settings_come_back_from_kfp_as_floats_and_are_the_same_recipe() 
 
 def test_a_park_that_fails_is_a_status_and_the_others_go_on(lake: Lake, tmp_path: Path) -> None:
     [shard] = plan(lake)
-    report = tmp_path / "reports" / "ingest.md"
-    status = shards.ingest(lake, shard, str(report))
+    weather, report = tmp_path / "reports" / "weather.md", tmp_path / "reports" / "generation.md"
+    first = shards.ingest_weather(lake, Settings(home=tmp_path), shard, str(weather))
+    assert first["serf-east"] == "ok"
+    assert {first[name].partition(":")[0] for name in STRANGERS} == {"weather failed"}
+    assert "| serf-east | 720 |" in weather.read_text()
+    assert "NSRDB" in weather.read_text()  # the credit
+    status = shards.ingest_generation(lake, shard, first, str(report))
     assert status["serf-east"] == "ok"
     for name in STRANGERS:
         assert status[name] == (f"failed: UnknownPark: park_id: '{name}' is not in the samples (pvdaq-50 or serf-east)")
     text = report.read_text()
-    assert "| serf-east | 1344 | 720 | in step with the sun" in text
+    assert "| serf-east | 1344 |" in text
     assert "- a-stranger: failed: UnknownPark" in text
 
     checked = shards.validate(lake, shard, status, str(tmp_path / "validate.md"))

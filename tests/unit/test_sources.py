@@ -10,11 +10,12 @@ import pandas as pd
 import pvlib
 import pytest
 
+from pvforecast.clock import ClockReport, correct, find_faults
 from pvforecast.errors import InvalidInput, UnknownPark
 from pvforecast.known import WEATHER_VARIABLES
 from pvforecast.lake.tables import RAW_GENERATION, RAW_WEATHER
 from pvforecast.parks import Park
-from pvforecast.sources.catalogue import source
+from pvforecast.sources.catalogue import generation_source as source
 from pvforecast.sources.pvdaq_samples import PARKS, PlantedLoss, PvdaqSamples
 
 SYSTEM_50, SERF_EAST = PARKS
@@ -33,7 +34,7 @@ def generation() -> dict[str, pd.DataFrame]:
 def weather() -> dict[str, pd.DataFrame]:
     """Sixty days of runs of each park."""
     begin = datetime(2013, 7, 15, 6, tzinfo=UTC)
-    return {park.id: SAMPLES.weather(park, begin, begin + timedelta(days=60)) for park in PARKS}
+    return {park.id: SAMPLES.weather([park], begin, begin + timedelta(days=60)).rows for park in PARKS}
 
 
 def clear_sky(park: Park, hours: pd.DatetimeIndex) -> pd.DataFrame:
@@ -81,14 +82,15 @@ def test_an_hour_of_ghi_is_the_mean_over_it() -> None:
     raw = pd.read_parquet(str(file)).set_index("index").ghi.tz_convert("UTC")
     at = pd.Timestamp("2013-07-20 15:00", tz="UTC")
     a, b, c = (raw[at + pd.Timedelta(minutes=m)] for m in (0, 30, 60))
-    run = SAMPLES.weather(SYSTEM_50, at.floor("D").to_pydatetime(), at.to_pydatetime())
+    run = SAMPLES.weather([SYSTEM_50], at.floor("D").to_pydatetime(), at.to_pydatetime()).rows
     assert run.set_index("valid_at").ghi[at] == pytest.approx((a + 2 * b + c) / 4)
 
 
 @both
 def test_a_run_is_made_each_local_midnight_and_reaches_48_hours(weather: dict[str, pd.DataFrame], park: Park) -> None:
     rows = weather[park.id]
-    assert list(rows.columns) == [name for name in RAW_WEATHER.schema.names if name not in RAW_WEATHER.partitions]
+    stored = [name for name in RAW_WEATHER.schema.names if name not in RAW_WEATHER.partitions]
+    assert list(rows.columns) == [name for name in stored if name != "extra"]
     assert (rows.available_at == rows.run_at).all()
     local = rows.run_at.dt.tz_convert(park.timezone)
     assert (local == local.dt.normalize()).all()
@@ -111,32 +113,42 @@ def test_weather_is_in_canonical_units(weather: dict[str, pd.DataFrame], park: P
 # --- power -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def clock(generation: dict[str, pd.DataFrame]) -> dict[str, ClockReport]:
+    return {park.id: find_faults(generation[park.id].set_index("measured_at").power_kw, park.site()) for park in PARKS}
+
+
 @both
-def test_after_correction_every_month_of_power_is_in_step_with_the_sun(
-    generation: dict[str, pd.DataFrame], park: Park
+def test_by_what_is_found_every_month_of_power_is_in_step_with_the_sun(
+    generation: dict[str, pd.DataFrame], clock: dict[str, ClockReport], park: Park
 ) -> None:
-    power = generation[park.id].set_index("measured_at").power_kw.clip(lower=0)
-    hourly = power.resample("1h").mean().dropna()
+    rows = generation[park.id]
+    true = correct(pd.DatetimeIndex(rows.measured_at), park.site(), clock[park.id])
+    power = pd.Series(rows.power_kw.clip(lower=0).to_numpy(), index=true)
+    hourly = power[power.index.notna()].sort_index().resample("1h").mean().dropna()
     late = minutes_late(hourly, clear_sky(park, hourly.index).poa, park)
     by_month = late.groupby([late.index.year, late.index.month]).median()
     assert len(by_month) >= (30 if park is SYSTEM_50 else 4)
     assert by_month.abs().max() < 20
 
 
-def test_system_50_follows_daylight_saving_against_its_label_and_serf_east_does_not() -> None:
-    report = SAMPLES.clock_report(SYSTEM_50, END)
-    assert report.follows_dst
-    assert {"2011-11-06", "2012-03-11", "2012-11-04", "2013-03-10", "2013-11-03"} == set(report.dst_jumps)
-    assert not SAMPLES.clock_report(SERF_EAST, END).corrected
+def test_system_50_follows_daylight_saving_against_its_label_and_serf_east_does_not(
+    clock: dict[str, ClockReport],
+) -> None:
+    found = clock["pvdaq-50"]
+    assert found.follows_dst
+    assert {"2011-11-06", "2012-03-11", "2012-11-04", "2013-03-10", "2013-11-03"} == set(found.dst_jumps)
+    assert not clock["serf-east"].corrected
+    assert clock["serf-east"].azimuth_deg is None
 
 
-def test_uncorrected_labels_of_system_50_would_be_an_hour_late_in_summer(generation: dict[str, pd.DataFrame]) -> None:
+def test_labels_are_delivered_as_they_are(generation: dict[str, pd.DataFrame], clock: dict[str, ClockReport]) -> None:
     rows = generation["pvdaq-50"]
-    shift = (pd.to_datetime(rows.label, utc=True) - rows.measured_at) / pd.Timedelta(minutes=1)
-    summer = rows.measured_at.dt.month.isin([5, 6, 7, 8])
-    winter = rows.measured_at.dt.month.isin([12, 1, 2])
-    assert set(shift[summer]) == {60}
-    assert set(shift[winter]) == {0}
+    assert (pd.to_datetime(rows.label, utc=True) == rows.measured_at).all()
+    true = correct(pd.DatetimeIndex(rows.measured_at), SYSTEM_50.site(), clock["pvdaq-50"])
+    shift = pd.Series((pd.DatetimeIndex(rows.measured_at) - true) / pd.Timedelta(minutes=1))
+    assert set(shift[rows.measured_at.dt.month.isin([5, 6, 7, 8])]) == {60}
+    assert set(shift[rows.measured_at.dt.month.isin([12, 1, 2])]) == {0}
 
 
 def test_both_parks_have_the_dates_of_one_replay(generation: dict[str, pd.DataFrame]) -> None:
@@ -150,7 +162,8 @@ def test_both_parks_have_the_dates_of_one_replay(generation: dict[str, pd.DataFr
 @both
 def test_power_is_in_kw_and_capacity_is_its_999th_permille(generation: dict[str, pd.DataFrame], park: Park) -> None:
     rows = generation[park.id]
-    assert set(rows.columns) == set(RAW_GENERATION.schema.names) - set(RAW_GENERATION.partitions)
+    stored = set(RAW_GENERATION.schema.names) - set(RAW_GENERATION.partitions)
+    assert stored - set(RAW_GENERATION.optional) <= set(rows.columns) <= stored
     assert rows.power_kw.quantile(0.999) == pytest.approx(park.ac_capacity_kw, rel=0.02)
     assert rows.power_kw.max() < 1.15 * park.ac_capacity_kw
     assert set(rows.period_s) == {900}
@@ -171,7 +184,7 @@ def test_a_read_never_gives_what_comes_later(
     assert rows.measured_at.max() < UNTIL
     inside = whole[(whole.measured_at >= SINCE) & (whole.measured_at < UNTIL)].reset_index(drop=True)
     pd.testing.assert_frame_equal(rows, inside)
-    runs = SAMPLES.weather(park, SINCE, UNTIL)
+    runs = SAMPLES.weather([park], SINCE, UNTIL).rows
     assert runs.available_at.min() >= SINCE
     assert runs.available_at.max() <= UNTIL
 
@@ -179,8 +192,7 @@ def test_a_read_never_gives_what_comes_later(
 def test_before_the_first_measurement_there_is_nothing_and_no_error() -> None:
     early = datetime(2012, 6, 1, tzinfo=UTC)
     assert len(SAMPLES.generation(SERF_EAST, BEGIN, early)) == 0
-    assert len(SAMPLES.weather(SERF_EAST, BEGIN, early)) == 0
-    assert not SAMPLES.clock_report(SERF_EAST, early).corrected
+    assert len(SAMPLES.weather([SERF_EAST], BEGIN, early).rows) == 0
 
 
 # --- drills and options ----------------------------------------------------------------------------------------------
@@ -236,5 +248,6 @@ def test_a_park_without_samples_is_unknown() -> None:
     stranger = SYSTEM_50.model_copy(update={"id": "stranger"})
     with pytest.raises(UnknownPark, match="'stranger' is not in the samples"):
         SAMPLES.generation(stranger, BEGIN, END)
-    with pytest.raises(UnknownPark, match="'stranger' is not in the samples"):
-        SAMPLES.weather(stranger, BEGIN, END)
+    delivered = SAMPLES.weather([stranger], BEGIN, END)
+    assert len(delivered.rows) == 0
+    assert "'stranger' is not in the samples" in delivered.failed["stranger"]

@@ -19,7 +19,8 @@ def test_every_park_is_scored(connected: Workshop, trained: dict[str, Any], eval
     for park in ("pvdaq-50", "serf-east"):
         assert 0.0 < metrics[f"holdout.{park}.daylight_nmae"] < 0.1
         assert metrics[f"holdout.{park}.skill"] > 0.3
-        assert 28 * 24 - 3 <= metrics[f"holdout.{park}.hours"] <= 28 * 24  # three hours of one day were not metered
+        # Three hours of one day were not metered; the last one of a summer label is known an hour later.
+        assert 28 * 24 - 4 <= metrics[f"holdout.{park}.hours"] <= 28 * 24
 
 
 def test_the_metrics_artifact_shows_the_same(connected: Workshop, evaluated: dict[str, Any]) -> None:

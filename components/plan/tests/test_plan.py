@@ -12,6 +12,7 @@ def test_a_shard_carries_all_that_its_tasks_need(workshop: Workshop) -> None:
     assert planned(workshop, parks_per_shard=1, publish=False) == [
         {
             "parks": [park], "since": SINCE, "as_of": AS_OF, "source": "pvdaq_samples", "source_options": {},
+            "weather_source": "pvdaq_samples", "weather_options": {},
             "recipe": QUICK, "publish": False,
         }
         for park in ("pvdaq-50", "serf-east")
@@ -32,6 +33,12 @@ def test_a_shard_holds_no_more_parks_than_asked(workshop: Workshop) -> None:
         ({"recipe": {"rounds": "many"}}, InvalidInput, "recipe.rounds"),
         ({"source": "nowhere"}, InvalidInput, "source"),
         ({"source_options": {"gain": 2}}, InvalidInput, "source_options"),
+        ({"weather_source": "nowhere"}, InvalidInput, "weather_source"),
+        (
+            {"weather_source": "open_meteo", "weather_options": {"models": ["moon"]}},
+            InvalidInput,
+            "weather_options.models",
+        ),
         ({"parks": ["pvdaq-50", "atlantis"]}, UnknownPark, "parks"),
     ],
 )

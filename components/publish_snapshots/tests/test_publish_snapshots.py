@@ -36,6 +36,7 @@ def test_a_snapshot_holds_what_was_known(connected: Workshop, shard: dict[str, A
     known = snapshot.read(store, "pvdaq-50", entry["snapshot_id"])
     as_of = np.datetime64("2013-08-09T06:00:00", "s")
     assert snapshot.encode(known) == snapshot.encode(records.load(connected.lake, "pvdaq-50").known_at(as_of))
-    assert known.history.valid_at[-1] == np.datetime64("2013-08-09T04:00:00")  # the last of 05:00 comes at 06:05
+    # The last quarter of 04:00 is labelled 05:45, because the logger follows daylight-saving time, and comes at 06:05.
+    assert known.history.valid_at[-1] == np.datetime64("2013-08-09T03:00:00")
     assert known.weather is not None
     assert known.weather.run_at == np.datetime64("2013-08-09T06:00:00")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from kfp import dsl
 
-from components.ingest.component import ingest
+from components.ingest_generation.component import ingest_generation
 from components.validate.component import validate
 from pvforecast.lake.tables import GENERATION, QUARANTINE, RAW_GENERATION, WEATHER
 from tests.component_fixtures import Workshop, new_workshop, planned
@@ -30,13 +30,13 @@ def test_hours_that_are_nearly_whole_are_stored(workshop: Workshop, validated: d
 def test_a_bad_row_is_set_aside_with_its_reason_and_stops_nothing(tmp_path: Path) -> None:
     own = new_workshop(tmp_path)
     (shard,) = planned(own, parks=["pvdaq-50"], since="2013-08-08T06:00:00+00:00")
-    status = own.call(ingest, dsl.Markdown, shard=shard)
+    status = own.call(ingest_generation, dsl.Markdown, shard=shard, status={"pvdaq-50": "ok"})
     raw = own.lake.read(RAW_GENERATION).to_pandas(use_threads=False)
     in_watts = raw[raw.measured_at == pd.Timestamp("2013-08-08T19:00Z")].assign(
         power_kw=2100.0, inverter_id="2"
     )  # of a second inverter that reports W
     own.lake.append_new(RAW_GENERATION, in_watts)
-    assert own.call(validate, dsl.Markdown, shard=shard, status=status) == {"pvdaq-50": "ok"}
+    assert own.call(validate, dsl.Markdown, dsl.HTML, dsl.Metrics, shard=shard, status=status) == {"pvdaq-50": "ok"}
     (bad,) = own.lake.read(QUARANTINE).to_pylist()
     assert (bad["table"], json.loads(bad["payload"])["power_kw"]) == ("raw/generation", 2100.0)
     assert "W or MW?" in bad["reason"]
@@ -48,5 +48,5 @@ def test_a_park_that_failed_before_is_left_out(workshop: Workshop, shard: dict[s
     own = Workshop(workshop.settings, workshop.folder / "failed")
     own.folder.mkdir()
     status = {"pvdaq-50": "failed: KeyError: 'x'", "serf-east": "ok"}
-    assert own.call(validate, dsl.Markdown, shard=shard, status=status) == status
+    assert own.call(validate, dsl.Markdown, dsl.HTML, dsl.Metrics, shard=shard, status=status) == status
     assert "| pvdaq-50 |" not in own.report("validate.report")

@@ -1,0 +1,1 @@
+"""A stand-in for Open-Meteo, for tests and replays: the shapes, limits and errors of the real one, invented weather."""
