@@ -90,6 +90,13 @@ def build(
     )
 
 
+def training_rows(
+    records: Iterable[ParkRecord], spec: fx.FeatureSpec, until: np.datetime64, horizon_hours: int = 48
+) -> Rows:
+    """Rows of all parks to learn from, issued before `until`; hours flagged as no evidence of a park have no target."""
+    return concat([build(r, spec, daily_issues(r, EVER, until), horizon_hours, healthy=True) for r in records])
+
+
 def daily_issues(record: ParkRecord, since: np.datetime64, until: np.datetime64) -> list[np.datetime64]:
     """00:00 local of each day in [since, until) at which the park had weather: the day-ahead issue times, as UTC.
 

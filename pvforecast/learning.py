@@ -18,7 +18,6 @@ from pvforecast.evaluation import metrics, report
 from pvforecast.evaluation.backtest import (
     DAY_AHEAD_HOURS,
     Scores,
-    build_rows,
     metered_daylight,
     predict,
     score,
@@ -71,7 +70,7 @@ def window(as_of: np.datetime64, champion: Bundle | None, recipe: Recipe) -> Win
     return Window(as_of - days * _DAY, as_of)
 
 
-def training_rows(lake: Lake, recipe: Recipe, parks: Sequence[str], version: int | None = None) -> dataset.Rows:
+def stored_rows(lake: Lake, recipe: Recipe, parks: Sequence[str], version: int | None = None) -> dataset.Rows:
     """Stored feature rows of `parks`."""
     table = features(recipe.spec.names)
     frames = [lake.read(table, park_id=park, version=version).to_pandas(use_threads=False) for park in sorted(parks)]
@@ -119,7 +118,7 @@ def train_challenger(
         {"reason": reason, "event_id": event_id, "data_versions": to_json(versions)},
     )
     with tracking.ending(run_id):
-        rows = training_rows(lake, recipe, parks, versions["features"])
+        rows = stored_rows(lake, recipe, parks, versions["features"])
         challenger = train(rows, recipe, judged_on.holdout_from, _info(versions, "challenger, before the hold-out"))
         uri = bundles.save(store, challenger)
         tracking.log(run_id, tags={"challenger_uri": uri})
@@ -193,7 +192,7 @@ def refit(
     Reads the versions that were judged, whatever was written since: equal versions give an equal bundle.
     """
     versions = {name: int(version) for name, version in job["data_versions"].items()}
-    rows = training_rows(lake, recipe, parks, versions["features"])
+    rows = stored_rows(lake, recipe, parks, versions["features"])
     uri = bundles.save(store, train(rows, recipe, np.datetime64(job["as_of"], "s"), _info(versions, "serving")))
     tracking.log(job["run_id"], tags={"bundle_uri": uri})
     return uri
@@ -252,7 +251,7 @@ def _info(versions: dict[str, int], purpose: str) -> dict[str, Any]:
 def _retrained(lake: Lake, champion: Bundle, parks: Sequence[str], as_of: np.datetime64) -> Bundle:
     """The champion's recipe on the data that the challenger had."""
     recipe = Recipe.from_dict(champion.info["recipe"])
-    rows = build_rows([records.load(lake, park) for park in parks], recipe.spec, as_of)
+    rows = dataset.training_rows([records.load(lake, park) for park in parks], recipe.spec, as_of)
     return train(rows, recipe, as_of)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from pvforecast import dataset
 from pvforecast.dataset import Rows
 from pvforecast.errors import NotEnoughData
 from pvforecast.evaluation import baselines, metrics
-from pvforecast.features import FeatureSpec, daylight, horizon
+from pvforecast.features import daylight, horizon
 from pvforecast.known import Floats, ParkRecord
 from pvforecast.model.bundle import Bundle
 from pvforecast.model.recipe import Recipe
@@ -65,7 +65,7 @@ def backtest(
     -------
     The trained bundle, and the scores by park.
     """
-    rows = build_rows(records.values(), recipe.spec, train_until, horizon_hours)
+    rows = dataset.training_rows(records.values(), recipe.spec, train_until, horizon_hours)
     bundle = train(rows, recipe, train_until)
     scores = {}
     for park_id, record in records.items():
@@ -75,16 +75,6 @@ def backtest(
     if not scores:
         raise NotEnoughData(f"no metered hours in [{train_until}, {test_until})", field="test_until")
     return bundle, scores
-
-
-def build_rows(records: Iterable[ParkRecord], spec: FeatureSpec, until: np.datetime64, horizon_hours: int = 48) -> Rows:
-    """Training rows of all parks, issued before `until`; hours flagged as no evidence of a park have no target."""
-    return dataset.concat(
-        [
-            dataset.build(r, spec, dataset.daily_issues(r, dataset.EVER, until), horizon_hours, healthy=True)
-            for r in records
-        ]
-    )
 
 
 def score(bundle: Bundle, record: ParkRecord, issues: Sequence[np.datetime64], hours: int = DAY_AHEAD_HOURS) -> Scores:
