@@ -131,7 +131,7 @@ def _layers(scores: Floats, kilometres: Floats, prior: Dependence) -> tuple[Laye
     shares = [_LEAST_SHARE] * (count - 1), [1.0 - _LEAST_SHARE] * (count - 1)
     bounds = np.append(shares[0], _LOW), np.append(shares[1], _HIGH)
     found = least_squares(misfit, start, bounds=bounds, x_scale=spread).x
-    return _unpacked(np.array([float(f"{value:.{_DIGITS}g}") for value in found]), count)
+    return _unpacked(np.array([float(f"{round(value, 4):.{_DIGITS}g}") for value in found]), count)
 
 
 def _unpacked(x: Floats, count: int) -> tuple[Layer, ...]:
@@ -140,7 +140,7 @@ def _unpacked(x: Floats, count: int) -> tuple[Layer, ...]:
     shares = np.append(x[: count - 1], left) / (x[: count - 1].sum() + left)
     shapes = x[count - 1 :].reshape(count, 3)
     return tuple(
-        Layer(round(float(share), 6), *(float(number) for number in shape))
+        Layer(float(share), *(float(number) for number in shape))
         for share, shape in zip(shares, shapes, strict=True)
     )
 
