@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from pvforecast.errors import InvalidInput
-from pvforecast.site import Plane, Site
+from pvforecast.site import Limit, Plane, Site
 
 # Part of paths, topics and URLs: no dots, slashes or blanks, and ASCII alone.
 ParkId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
@@ -197,6 +197,11 @@ class Park(BaseModel):
             tuple(
                 Plane(array.surface_tilt, array.surface_azimuth, array.dc_capacity_kw / dc_capacity_kw)
                 for array in self.arrays
+            ),
+            self.export_limit_kw,
+            tuple(
+                Limit.between(item.begin, item.end, item.available_fraction, item.export_limit_kw)
+                for item in self.availability
             ),
         )
 

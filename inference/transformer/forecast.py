@@ -12,7 +12,7 @@ import numpy as np
 from inference.transformer.client import Inference
 from inference.transformer.request import CALLER_WEATHER, Instance
 from inference.transformer.snapshots import Snapshot
-from pvforecast import features
+from pvforecast import delivering, features
 from pvforecast.errors import InvalidInput
 from pvforecast.features import Features, FeatureSpec
 from pvforecast.known import HOUR, Floats, Known, Times
@@ -74,11 +74,14 @@ class Question:
             )
 
 
-def answer(question: Question, inference: Inference, power: Floats) -> dict[str, Any]:
-    """One prediction of the response. `power` is that of `power_kw`."""
+def answer(question: Question, inference: Inference, possible: Floats) -> dict[str, Any]:
+    """One prediction of the response. `possible` is that of `power_kw`; it is told where the park is held below it."""
     site = question.known.site
-    chosen = question.instance.quantiles or inference.levels
+    chosen = sorted(set(question.instance.quantiles or inference.levels))
+    power = delivered_kw(question, possible)
     column = {level: power[:, at] for at, level in enumerate(inference.levels)}
+    unheld = {level: possible[:, at] for at, level in enumerate(inference.levels)}
+    held = bool((power != possible).any())
     weather = question.known.weather
     return {
         "park_id": site.park_id,
@@ -89,7 +92,8 @@ def answer(question: Question, inference: Inference, power: Floats) -> dict[str,
         "snapshot_id": question.snapshot_id,
         "spec_hash": inference.spec_hash,
         "valid_at": [iso(hour) for hour in question.hours],
-        "power_kw": {str(level): column[level].tolist() for level in sorted(set(chosen))},
+        "power_kw": {str(level): column[level].tolist() for level in chosen},
+        "possible_kw": {str(level): unheld[level].tolist() for level in chosen} if held else None,
         "median_energy_kwh": round(float(column[MEDIAN].sum()), 4) if MEDIAN in column else None,
         "weather_source": weather.source if weather is not None else None,
         "weather_age_minutes": weather_age_minutes(question),
@@ -99,7 +103,12 @@ def answer(question: Question, inference: Inference, power: Floats) -> dict[str,
 
 
 def log_entry(
-    question: Question, inference: Inference, rows: Features, fractions: Features, power: Floats, made: dict[str, Any]
+    question: Question,
+    inference: Inference,
+    rows: Features,
+    fractions: Features,
+    possible: Floats,
+    made: dict[str, Any],
 ) -> dict[str, Any]:
     """What the log keeps of one prediction `made`: enough to make it again, bit for bit.
 
@@ -109,6 +118,7 @@ def log_entry(
     """
     kept = ("park_id", "issued_at", "valid_at", "snapshot_id", "bundle_id", "model_version", "spec_hash", "degraded")
     weather = question.instance.weather
+    power = delivered_kw(question, possible)
     return {name: made[name] for name in kept} | {
         "power_kw": {str(level): power[:, at].tolist() for at, level in enumerate(inference.levels)},
         "row_digests": [digest(row) for row in rows],
@@ -120,12 +130,17 @@ def log_entry(
 
 
 def power_kw(question: Question, fractions: Features) -> Floats:
-    """kW, shape [hours, levels]: within [0, ac_capacity_kw], zero while the sun is down, to a tenth of a watt."""
+    """Possible kW, shape [hours, levels]: within [0, ac_capacity_kw], zero in the dark, to a tenth of a watt."""
     site = question.known.site
     power = np.round(fractions.astype(np.float64) * site.ac_capacity_kw, 4)
     day = features.daylight(site, question.hours)
     result: Floats = np.where(day[:, np.newaxis], np.clip(power, 0.0, site.ac_capacity_kw), 0.0)
     return result
+
+
+def delivered_kw(question: Question, possible: Floats) -> Floats:
+    """What the park's export limit and availability leave of `power_kw`, by the facts in the snapshot. Same shape."""
+    return np.round(delivering.delivered(question.known.site, possible, question.hours), 4)
 
 
 def weather_age_minutes(question: Question) -> int | None:

@@ -15,7 +15,7 @@ from pvforecast.errors import UnknownPark
 from pvforecast.known import HISTORY_DAYS, WEATHER_VARIABLES, Floats, Known, ParkRecord, Times, WeatherRun, Words
 from pvforecast.lake.store import Lake, of_parks
 from pvforecast.lake.tables import GENERATION, PARKS, WEATHER
-from pvforecast.site import Plane, Site
+from pvforecast.site import Limit, Plane, Site
 
 _RECENT = timedelta(days=3)
 _TICK = timedelta(microseconds=1)
@@ -126,13 +126,24 @@ def _facts(lake: Lake, park_ids: Sequence[str]) -> dict[str, list[tuple[np.datet
 
 def _site(facts: dict[str, Any]) -> Site:
     """Of the facts as `pvforecast.parks` writes them: read here without pydantic, which the drift job lacks."""
-    named = {name: facts[name] for name in Site.__dataclass_fields__ if name not in ("park_id", "arrays")}
+    apart = ("park_id", "arrays", "export_limit_kw", "availability")
+    named = {name: facts[name] for name in Site.__dataclass_fields__ if name not in apart}
     arrays = facts.get("arrays") or []
     total = sum(array["dc_capacity_kw"] for array in arrays)
     planes = tuple(
         Plane(array["surface_tilt"], array["surface_azimuth"], array["dc_capacity_kw"] / total) for array in arrays
     )
-    return Site(park_id=facts["id"], **named, arrays=planes)
+    limits = tuple(
+        Limit.between(
+            datetime.fromisoformat(item["begin"]),
+            datetime.fromisoformat(item["end"]) if item["end"] else None,
+            item["available_fraction"],
+            item["export_limit_kw"],
+        )
+        for item in facts.get("availability") or []
+    )
+    export_limit_kw = facts.get("export_limit_kw")
+    return Site(park_id=facts["id"], **named, arrays=planes, export_limit_kw=export_limit_kw, availability=limits)
 
 
 def _hourly(rows: pa.Table) -> pa.Table:
