@@ -51,7 +51,7 @@ PUBLIC = {
     "model.bundle": {"Bundle", "GOLDEN_TOLERANCE", "PREFIX", "Quantiles", "from_files", "load", "save"},
     "objects": {"ObjectStore"},
     "settings": {"Settings", "load", "to_env"},
-    "site": {"Plane", "Site"},
+    "site": {"Limit", "Plane", "Site"},
     "snapshot": {"decode", "encode", "entry_at", "latest_entry", "parks", "read", "write"},
 }
 
