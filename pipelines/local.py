@@ -2,7 +2,8 @@
 
     python -m pipelines.local training --as-of 2013-08-20T06:00:00+00:00 --reason "by hand"
 
-The last line on stdout is one JSON object: run_id, verdict, model_version, mlflow_run_id.
+The last line on stdout is one JSON object: run_id, verdict, model_version, mlflow_run_id. Of the runs' folders in
+`$PVF_HOME/runs` the newest are kept, `PVF_RUNS_KEPT` of them.
 """
 
 from __future__ import annotations
@@ -12,22 +13,24 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import time
-from datetime import timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kfp import local
-from kfp.components import load_component_from_file
+from kfp import dsl, local
+from kfp.components import load_component_from_text
 
-from pipelines.compile import PIPELINES, compile_all
+from pipelines import profile
+from pipelines.arguments import checked
+from pipelines.compile import PIPELINES, compile_one
 from pvforecast.errors import PvForecastError
 from pvforecast.settings import Settings, load
-from pvforecast.shards import goes_on, instant
+from pvforecast.shards import goes_on
 
-RELOAD_DAYS = 14  # a training run first loads what may have come late
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -36,9 +39,13 @@ def run(name: str, arguments: dict[str, Any], settings: Settings) -> dict[str, A
 
     Raises
     ------
+    InvalidInput
+        an argument is wrong; nothing was run.
     RuntimeError
         a task failed; the log names it.
     """
+    arguments = checked(name, arguments, settings)
+    tidy(settings.home.resolve() / "runs", settings.runs_kept - 1)
     root = settings.home.resolve() / "runs" / f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
     root.mkdir(parents=True, exist_ok=True)
     # Tasks are child processes: they find this tree and the settings in their environment.
@@ -46,15 +53,16 @@ def run(name: str, arguments: dict[str, Any], settings: Settings) -> dict[str, A
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     os.environ["PVF_HOME"] = str(settings.home.resolve())
     with tempfile.TemporaryDirectory(prefix="pvf-") as scratch:
-        compiled = compile_all(Path(scratch))[name]
-        (root / compiled.name).write_bytes(compiled.read_bytes())
+        compiled = compile_one(name, root / f"{name}.yaml", profile.load(settings.pipeline_profile))
         local.init(
             runner=local.SubprocessRunner(use_venv=False),
             pipeline_root=str(root),
             workspace_root=str(Path(scratch) / "work"),
             raise_on_error=True,
         )
-        task = load_component_from_file(str(root / compiled.name))(**arguments)
+        # kfp.local fails on a placeholder that it does not know; a run here has its as_of and needs no schedule.
+        runnable = compiled.read_text().replace(dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER, "")
+        task = load_component_from_text(runnable)(**arguments)
     return dict(task.outputs)
 
 
@@ -62,9 +70,8 @@ def training(
     settings: Settings, *, as_of: str, since: str = "", reason: str, event_id: str = "", **more: Any
 ) -> dict[str, Any]:
     """Run the training pipeline; `model_version` is None where nothing was promoted."""
-    begin = since or (instant(as_of, "as_of") - timedelta(days=RELOAD_DAYS)).isoformat()
     outputs = run(
-        "training", {"as_of": as_of, "since": begin, "reason": reason, "event_id": event_id, **more}, settings
+        "training", {"as_of": as_of, "since": since, "reason": reason, "event_id": event_id, **more}, settings
     )
     from pvforecast import clients  # MLflow takes seconds to import, and ingestion does without
 
@@ -80,15 +87,29 @@ def training(
     }
 
 
-def ingestion(settings: Settings, *, as_of: str, since: str, **more: Any) -> dict[str, Any]:
-    """Run the ingestion pipeline; `left_out` names the parks that failed, `without_weather` those that got none."""
-    outputs = run("ingestion", {"as_of": as_of, "since": since, **more}, settings)
+def loading(name: str, settings: Settings, *, as_of: str, **more: Any) -> dict[str, Any]:
+    """Run `ingestion` or `backfill`; `left_out` names the parks that failed, `without_weather` those that got none."""
+    outputs = run(name, {"as_of": as_of, **more}, settings)
     states: dict[str, str] = outputs["Output"]
     return {
         "as_of": as_of,
         "left_out": {park: state for park, state in states.items() if not goes_on(state)},
         "without_weather": {park: state for park, state in states.items() if goes_on(state)},
     }
+
+
+def tidy(folder: Path, keep: int) -> list[Path]:
+    """Delete the folders of all but the newest `keep` runs, and not those of runs that still go on; returns them."""
+    found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime) if folder.is_dir() else []
+    old = [path for path in found[: max(0, len(found) - keep)] if path.is_dir() and not _goes_on(path)]
+    for path in old:
+        shutil.rmtree(path, ignore_errors=True)
+    return old
+
+
+def _goes_on(folder: Path) -> bool:
+    pid = folder.name.rpartition("-")[2]
+    return pid.isdigit() and Path(f"/proc/{pid}").exists() and int(pid) != os.getpid()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -109,14 +130,15 @@ def main(argv: list[str] | None = None) -> int:
         # kfp.local prints its log; keep stdout for the one line of the result.
         with contextlib.redirect_stdout(sys.stderr):
             if given.pipeline == "maintenance":
-                result = {"files": run("maintenance", more, settings)["Output"]}
+                # Here, and not in a task, a clock may be read.
+                as_of = given.as_of or datetime.now(UTC).isoformat(timespec="seconds")
+                result = {"files": run("maintenance", {"as_of": as_of, **more}, settings)["Output"]}
             elif given.pipeline == "training":
                 result = training(
                     settings, as_of=given.as_of, since=given.since, reason=given.reason, event_id=given.event_id, **more
                 )
             else:
-                begin = given.since or (instant(given.as_of, "as_of") - timedelta(days=RELOAD_DAYS)).isoformat()
-                result = ingestion(settings, as_of=given.as_of, since=begin, **more)
+                result = loading(given.pipeline, settings, as_of=given.as_of, since=given.since, **more)
     except (PvForecastError, RuntimeError, json.JSONDecodeError) as error:
         print(f"{given.pipeline} failed: {error}", file=sys.stderr)
         return 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from pvforecast.settings import Settings
 Pins = dict[str, set[int]]
 
 
-def run(settings: Settings, *, no_models: bool = False) -> list[dict[str, Any]]:
+def run(settings: Settings, now: datetime, *, no_models: bool = False) -> list[dict[str, Any]]:
     """Maintain every table; see `pvforecast.lake.maintenance`. Returns what was done to each, which is stored too.
 
     Parameters
     ----------
+    now : UTC; ages are counted from here. Nothing that was younger then is deleted.
     no_models : no model was ever trained on this lake, so that no version is named.
     """
-    now = datetime.now(UTC)
     policy = Policy(
         log_days=settings.log_retention_days,
         raw_days=settings.raw_retention_days,

@@ -67,6 +67,19 @@ class Settings(BaseSettings):
     weather_max_age_minutes: int = Field(default=420, ge=1)
     generation_max_age_minutes: int = Field(default=15, ge=1)
 
+    quorum: float = Field(default=0.5, gt=0, le=1)  # share of the parks that must come through, or the run fails
+    runs_kept: int = Field(default=20, ge=1)  # folders of local runs, in $PVF_HOME/runs
+    pipeline_profile: Path | None = None  # image, resources, node selector of the tasks: see docs/pipelines.md
+    pipeline_schedules: Path | None = None  # what runs when, instead of the built-in schedules
+    kfp_url: str = ""  # https://kubeflow.example.org/pipeline
+    kfp_token: SecretStr = SecretStr("")
+    kfp_token_file: Path | None = None  # read anew for each request: a projected service-account token
+    kfp_ca_file: Path | None = None
+    kfp_namespace: str = ""  # of a Kubeflow with profiles; empty where there is one for all
+    kfp_experiment: str = "pvforecast"
+    kfp_service_account: str = ""  # of the runs' pods; empty for the server's default
+    kfp_timeout_s: float = Field(default=30, gt=0)
+
     log_retention_days: int = Field(default=30, ge=8)  # how far back the log of each table reaches
     pin_days: int = Field(default=90, ge=8)  # how long the data of a model that was not promoted are kept
     raw_retention_days: int = Field(default=0, ge=0)  # 0 keeps everything, else at least 90

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +34,9 @@ FAILED = "failed: "  # nothing more is done for the park in this run
 WITHOUT_WEATHER = "weather failed: "  # it goes on with the run it has
 _PAUSES_S = (1.0, 4.0)
 _LONGEST = 500  # characters of a status
+_SHORTEST = 60
+_ALL_STATUSES = 48_000  # characters of all statuses together
+MOST_BYTES = 120_000  # KFP hands a task its inputs as one word of a command line, and Linux ends a word at 128 KiB
 _MOST_NOTES = 50  # in a report
 _T = TypeVar("_T")
 
@@ -70,23 +74,29 @@ def plan(
     parks_per_shard: int,
     recipe: dict[str, Any],
     publish: bool,
+    until: str = "",
 ) -> list[Shard]:
     """Shards of at most `parks_per_shard` parks, fully resolved; see the component `plan`.
+
+    A status is cut to as many characters as keep those of the whole fleet within what one task can be handed.
 
     Raises
     ------
     UnknownPark
         a named park is not registered.
     InvalidInput
-        a time without offset, nothing between the two, an unknown source or setting, no park at all.
+        a time without offset, times not in their order, an unknown source or setting, no park at all, shards of less
+        than one park, or so many of them that KFP could not hand them on.
     """
     from pvforecast import fleet
     from pvforecast.sources.catalogue import generation_source
 
     generation_source(source_name, source_options)
     recipe_of(recipe)
-    if instant(since, "since") >= instant(as_of, "as_of"):
-        raise InvalidInput(f"{since!r} is not before as_of", field="since", hint=f"as_of is {as_of}")
+    _in_order(since, until, as_of)
+    size = int(parks_per_shard)
+    if size < 1:
+        raise InvalidInput(f"{parks_per_shard!r} is not at least 1", field="parks_per_shard", hint="e.g. 50")
     known = fleet.registered(lake)
     registered = [park.id for park in known]
     chosen = sorted(set(parks)) or [park.id for park in known if not park.retired]
@@ -96,9 +106,9 @@ def plan(
         raise UnknownPark(f"no park {unknown[0]!r}", field="parks", hint=f"registered: {names}")
     if not chosen:
         raise InvalidInput("no park is registered", field="parks", hint="add one: pvf park add")
-    size = max(1, int(parks_per_shard))
     common = {
         "since": since,
+        "until": until or as_of,
         "as_of": as_of,
         "source": source_name,
         "source_options": source_options,
@@ -106,8 +116,28 @@ def plan(
         "weather_options": weather.options,
         "recipe": recipe,
         "publish": publish,
+        "status_length": min(_LONGEST, max(_SHORTEST, _ALL_STATUSES // len(chosen))),
     }
-    return [{"parks": chosen[i : i + size], **common} for i in range(0, len(chosen), size)]
+    made = [{"parks": chosen[i : i + size], **common} for i in range(0, len(chosen), size)]
+    length = len(json.dumps(made))
+    if length > MOST_BYTES:
+        raise InvalidInput(
+            f"{size} makes {len(made)} shards of {length:,} bytes, more than the {MOST_BYTES:,} that KFP hands on",
+            field="parks_per_shard",
+            hint="raise it, or name fewer parks",
+        )
+    return made
+
+
+def _in_order(since: str, until: str, as_of: str) -> None:
+    now = instant(as_of, "as_of")
+    begin, end = instant(since, "since"), instant(until or as_of, "until")
+    if begin >= now:
+        raise InvalidInput(f"{since!r} is not before as_of", field="since", hint=f"as_of is {as_of}")
+    if begin >= end:
+        raise InvalidInput(f"{since!r} is not before until", field="since", hint=f"until is {until}")
+    if end > now:
+        raise InvalidInput(f"{until!r} is after as_of", field="until", hint=f"as_of is {as_of}")
 
 
 def ingest_weather(lake: Lake, settings: Settings, shard: Shard, report_path: str) -> Status:
@@ -117,16 +147,16 @@ def ingest_weather(lake: Lake, settings: Settings, shard: Shard, report_path: st
 
     status = dict.fromkeys(shard["parks"], OK)
     origin = weather_source(shard["weather_source"], shard["weather_options"], settings)
-    since, as_of = instant(shard["since"], "since"), instant(shard["as_of"], "as_of")
+    since, until = instant(shard["since"], "since"), instant(shard["until"], "until")
     parks = [park for park in fleet.registered(lake) if park.id in status]
     lines = [f"Source: {origin.name}. {origin.attribution}".strip(), "", "| park | new weather rows |", "|---|---|"]
     try:
-        report = _patiently(lambda: ingestion.ingest_weather(lake, origin, parks, since, as_of), "the shard")
+        report = _patiently(lambda: ingestion.ingest_weather(lake, origin, parks, since, until), "the shard")
     except Exception as error:  # noqa: BLE001 - whatever the source does, generation must go on
         _log.exception("no weather for the shard")
-        status = dict.fromkeys(status, _said(WITHOUT_WEATHER, error))
+        status = dict.fromkeys(status, _said(WITHOUT_WEATHER, f"{type(error).__name__}: {error}", shard))
     else:
-        status |= {park_id: f"{WITHOUT_WEATHER}{why}"[:_LONGEST] for park_id, why in report.failed.items()}
+        status |= {park_id: _said(WITHOUT_WEATHER, why, shard) for park_id, why in report.failed.items()}
         lines += [f"| {park_id} | {rows} |" for park_id, rows in report.rows.items()]
         lines += ["", *(f"- {note}" for note in report.notes[:_MOST_NOTES])] if report.notes else []
     _write(report_path, lines, status)
@@ -138,14 +168,14 @@ def ingest_generation(lake: Lake, shard: Shard, status: Status, report_path: str
     from pvforecast.sources.catalogue import generation_source
 
     origin = generation_source(shard["source"], shard["source_options"])
-    since, as_of = instant(shard["since"], "since"), instant(shard["as_of"], "as_of")
+    since, until = instant(shard["since"], "since"), instant(shard["until"], "until")
     lines = ["| park | new generation rows |", "|---|---|"]
 
     def load(park: Park) -> None:
         from pvforecast import ingestion
 
         assert origin is not None
-        report = ingestion.ingest_generation(lake, origin, park, since, as_of)
+        report = ingestion.ingest_generation(lake, origin, park, since, until)
         lines.append(f"| {park.id} | {report.rows} |")
 
     status = status if origin is None else _each(lake, shard, status, load)
@@ -167,15 +197,15 @@ def validate(
     from pvforecast import clocks, refining
     from pvforecast.validation import report as reporting
 
-    since, as_of = instant(shard["since"], "since"), instant(shard["as_of"], "as_of")
+    since, until = instant(shard["since"], "since"), instant(shard["until"], "until")
     by_park: dict[str, ValidationReport] = {}
 
     def check(parks: Sequence[Park]) -> None:
-        made = refining.validate(lake, parks, since, as_of, correct_clocks=correct_clocks)
+        made = refining.validate(lake, parks, since, until, correct_clocks=correct_clocks)
         by_park.update({report.park_id: report for report in made})
 
     status = _together(lake, shard, status, check)
-    told = [*by_park.values()], clocks.reports(lake), refining.seasons(lake, [*by_park], as_of)
+    told = [*by_park.values()], clocks.reports(lake), refining.seasons(lake, [*by_park], until)
     _write(report_path, reporting.markdown(*told).splitlines(), status)
     if page_path:
         Path(page_path).parent.mkdir(parents=True, exist_ok=True)
@@ -209,18 +239,35 @@ def publish_snapshots(lake: Lake, store: ObjectStore, shard: Shard, status: Stat
     )
 
 
-def tally(statuses: Sequence[Status]) -> Status:
+def tally(statuses: Sequence[Status], quorum: float = 0.0, needs_weather: bool = True) -> Status:
     """The parks that did not come through whole, with their status: those that failed, and those without new weather.
+
+    Parameters
+    ----------
+    quorum : share of the parks, 0–1, that must not have failed.
+    needs_weather : whether a run in which no park got new weather is a failure.
 
     Raises
     ------
     NotEnoughData
-        no park came through whole: a source that is down is no green run.
+        no park came through whole (a source that is down is no green run), or fewer than the quorum.
+    InvalidInput
+        a quorum that is no share.
     """
+    if not 0 <= quorum <= 1:
+        raise InvalidInput(f"{quorum!r} is no share", field="quorum", hint="0.5: at least half of the parks")
     states = {park: state for status in statuses for park, state in status.items()}
     reported = {park: state for park, state in states.items() if state != OK}
-    if len(reported) == len(states):
+    failed = [park for park, state in reported.items() if not goes_on(state)]
+    came = len(states) - (len(reported) if needs_weather else len(failed))
+    if came == 0:
         raise NotEnoughData(f"no park came through: {reported}", field="statuses", hint="see the reports of the shards")
+    share = 1 - len(failed) / len(states)
+    if share < quorum:
+        raise NotEnoughData(
+            f"{len(failed)} of {len(states)} parks failed, and {quorum:.0%} must come through: {reported}",
+            field="quorum", hint="mend them, or lower it: PVF_QUORUM",
+        )  # fmt: skip
     return reported
 
 
@@ -318,7 +365,7 @@ def _each(lake: Lake, shard: Shard, before: Status | None, work: Callable[[Park]
             _patiently(partial(work, parks[park_id]), f"park {park_id}")
         except Exception as error:  # noqa: BLE001 - whatever one park's data does, the others must go on
             _log.exception("park %s failed", park_id)
-            status[park_id] = _said(FAILED, error)
+            status[park_id] = _said(FAILED, f"{type(error).__name__}: {error}", shard)
     return status
 
 
@@ -333,8 +380,8 @@ def _patiently(work: Callable[[], _T], who: str) -> _T:
     return work()
 
 
-def _said(what: str, error: Exception) -> str:
-    return f"{what}{type(error).__name__}: {error}"[:_LONGEST]
+def _said(what: str, why: str, shard: Shard) -> str:
+    return f"{what}{why}"[: int(shard.get("status_length", _LONGEST))]
 
 
 def _write(path: str, lines: list[str], status: Status) -> None:

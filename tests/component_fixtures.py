@@ -82,7 +82,7 @@ def planned(workshop: Workshop, **changes: Any) -> list[dict[str, Any]]:
     arguments = {
         "parks": [], "since": SINCE, "as_of": AS_OF, "source": "pvdaq_samples", "source_options": {},
         "weather_source": "", "weather_options": {},
-        "parks_per_shard": 50, "recipe": QUICK, "publish": True,
+        "parks_per_shard": 50, "recipe": QUICK, "publish": True, "until": "",
     }  # fmt: skip
     shards: list[dict[str, Any]] = workshop.call(plan, **{**arguments, **changes})
     return shards

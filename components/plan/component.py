@@ -17,6 +17,7 @@ def plan(
     parks_per_shard: int,
     recipe: dict,
     publish: bool,
+    until: str,
 ) -> list:
     """Cut the fleet into fully resolved shards, one for each turn of the loop.
 
@@ -31,6 +32,7 @@ def plan(
         parks_per_shard: How many parks a shard holds at most.
         recipe: Settings of the model recipe that differ from the default.
         publish: Whether serving gets new snapshots; False for a backfill.
+        until: ISO instant with offset; source data up to here is loaded. Empty for `as_of`.
 
     Returns:
         One dict a shard: its park ids and everything else that its tasks need.
@@ -41,4 +43,6 @@ def plan(
     settings = load()
     weather = shards.Weather.of(weather_source, weather_options, settings)
     lake = wiring.lake(settings)
-    return shards.plan(lake, parks, since, as_of, source, source_options, weather, parks_per_shard, recipe, publish)
+    return shards.plan(
+        lake, parks, since, as_of, source, source_options, weather, parks_per_shard, recipe, publish, until
+    )

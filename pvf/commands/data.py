@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -111,7 +111,7 @@ def maintain(
     """Merge small files, and delete what no kept version needs; safe at any time."""
     from pvforecast import maintaining
 
-    done = maintaining.run(load(), no_models=no_models)
+    done = maintaining.run(load(), datetime.now(UTC), no_models=no_models)
     columns = ("table", "files_before", "files_after", "bytes", "rows_expired", "files_deleted", "log_files_deleted",
                "seconds")  # fmt: skip
     _print([_plain(row) for row in done], columns, as_json)

@@ -30,7 +30,7 @@ each = pytest.mark.parametrize("name", NAMES)
 
 def test_the_pipelines_components_are_here() -> None:
     learning = {"train", "evaluate", "compare", "refit", "deploy"}
-    loading = {"plan", "ingest_weather", "ingest_generation", "validate", "publish_snapshots", "tally"}
+    loading = {"logical_time", "plan", "ingest_weather", "ingest_generation", "validate", "publish_snapshots", "tally"}
     assert set(NAMES) == loading | {"featurize", "maintain"} | learning
 
 

@@ -137,7 +137,7 @@ def test_another_process_compiles_to_the_same_bytes(tmp_path: Path) -> None:
     words = [sys.executable, "-c", program, str(tmp_path / "there")]
     subprocess.run(words, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "1"}, check=True, timeout=120)
     here = {file.name: file.read_bytes() for file in compile_all(tmp_path / "here").values()}
-    assert set(here) == {"ingestion.yaml", "maintenance.yaml", "training.yaml"}
+    assert set(here) == {"backfill.yaml", "ingestion.yaml", "maintenance.yaml", "training.yaml"}
     assert here == {file.name: file.read_bytes() for file in (tmp_path / "there").iterdir()}
 
 

@@ -47,7 +47,6 @@ def plan(lake: Lake, **changes: Any) -> list[shards.Shard]:
         (1, [["a-stranger"], ["b-stranger"], ["serf-east"], ["z-stranger"]]),
         (3, [["a-stranger", "b-stranger", "serf-east"], ["z-stranger"]]),
         (50, [["a-stranger", "b-stranger", "serf-east", "z-stranger"]]),
-        (0, [["a-stranger"], ["b-stranger"], ["serf-east"], ["z-stranger"]]),
         (2.0, [["a-stranger", "b-stranger"], ["serf-east", "z-stranger"]]),  # KFP hands ints over as floats
     ],
 )
@@ -67,6 +66,10 @@ def test_named_parks_are_planned_once_each(lake: Lake) -> None:
         ({"as_of": "2013-08-10T06:00:00"}, "as_of", "e.g. 2013-"),
         ({"since": "last week"}, "since", "e.g. 2013-"),
         ({"since": AS_OF}, "since", "as_of is"),
+        ({"until": "2013-08-11T06:00:00+00:00"}, "until", "as_of is"),
+        ({"until": SINCE}, "since", "until is"),
+        ({"parks_per_shard": 0}, "parks_per_shard", "e.g. 50"),
+        ({"parks_per_shard": -3.0}, "parks_per_shard", "e.g. 50"),
         ({"source_name": "crystal_ball"}, "source", "known: pvdaq_samples"),
         ({"source_options": {"gain": 2}}, "source_options", "known: loss"),
         ({"recipe": {"learning_rate": 0.1}}, "recipe", "known: .*eta"),

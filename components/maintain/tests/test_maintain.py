@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from pvforecast.lake.tables import GENERATION, MAINTENANCE
 from pvforecast.settings import Settings
 from tests.component_fixtures import Workshop, new_workshop
 
+NOW = datetime.now(UTC).isoformat()
+
 
 def fill(workshop: Workshop, commits: int) -> None:
     for n in range(commits):
@@ -27,7 +30,7 @@ def test_without_its_models_it_merges_deletes_nothing_and_fails(tmp_path: Path) 
     workshop = new_workshop(tmp_path)
     fill(workshop, 6)
     with pytest.raises(DataError, match="which versions models name is not known: PVF_POSTGRES_DSN: is not set"):
-        workshop.call(maintain, dsl.Markdown, dsl.Metrics)
+        workshop.call(maintain, dsl.Markdown, dsl.Metrics, as_of=NOW)
     assert "| processed/generation | 6 | 1 |" in workshop.report("maintain.report")
     assert len(workshop.lake.read(GENERATION)) == 24
     notes = workshop.lake.read(MAINTENANCE)["note"].to_pylist()
@@ -38,7 +41,7 @@ def test_without_its_models_it_merges_deletes_nothing_and_fails(tmp_path: Path) 
 def test_with_them_it_says_how_many_files_each_table_has(infra: Settings, tmp_path: Path) -> None:
     workshop = Workshop(infra.model_copy(update={"lake_uri": str(tmp_path / "lake")}), tmp_path)
     fill(workshop, 3)
-    assert workshop.call(maintain, dsl.Markdown, dsl.Metrics) == {"processed/generation": 1}
+    assert workshop.call(maintain, dsl.Markdown, dsl.Metrics, as_of=NOW) == {"processed/generation": 1}
     metrics = workshop.artifacts["maintain.metrics"].metadata
     assert metrics["files_after"] == 1
     assert metrics["bytes"] > 1_000

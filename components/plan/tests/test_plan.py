@@ -11,9 +11,10 @@ from tests.component_fixtures import AS_OF, QUICK, SINCE, Workshop, planned
 def test_a_shard_carries_all_that_its_tasks_need(workshop: Workshop) -> None:
     assert planned(workshop, parks_per_shard=1, publish=False) == [
         {
-            "parks": [park], "since": SINCE, "as_of": AS_OF, "source": "pvdaq_samples", "source_options": {},
+            "parks": [park], "since": SINCE, "until": AS_OF, "as_of": AS_OF,
+            "source": "pvdaq_samples", "source_options": {},
             "weather_source": "pvdaq_samples", "weather_options": {},
-            "recipe": QUICK, "publish": False,
+            "recipe": QUICK, "publish": False, "status_length": 500,
         }
         for park in ("pvdaq-50", "serf-east")
     ]  # fmt: skip
@@ -30,6 +31,9 @@ def test_a_shard_holds_no_more_parks_than_asked(workshop: Workshop) -> None:
         ({"as_of": "2013-08-10T06:00:00"}, InvalidInput, "as_of"),
         ({"since": "yesterday"}, InvalidInput, "since"),
         ({"since": AS_OF}, InvalidInput, "since"),
+        ({"until": "2013-08-11T06:00:00+00:00"}, InvalidInput, "until"),
+        ({"until": SINCE}, InvalidInput, "since"),
+        ({"parks_per_shard": 0}, InvalidInput, "parks_per_shard"),
         ({"recipe": {"rounds": "many"}}, InvalidInput, "recipe.rounds"),
         ({"source": "nowhere"}, InvalidInput, "source"),
         ({"source_options": {"gain": 2}}, InvalidInput, "source_options"),
