@@ -1,0 +1,121 @@
+"""An explanation adds up to the forecast, and says which part of the model it is about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pvf import show_explanation
+from pvf.commands.explain import _hours
+from pvforecast import explaining, features
+from pvforecast.errors import InvalidInput
+from pvforecast.features import DEFAULT_SPEC, WEATHER_DERIVED
+from pvforecast.known import HOUR, Known
+from pvforecast.model.bundle import Bundle
+from tests.bundles import NOW, record, site, tiny_bundle
+
+NOON = 12  # hours after NOW: 18:00 UTC, 11 local
+
+
+@pytest.fixture(scope="module")
+def known() -> Known:
+    return record(site()).known_at(NOW)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return tiny_bundle(record(site()))
+
+
+@pytest.fixture(scope="module")
+def explanation(bundle: Bundle, known: Known) -> explaining.Explanation:
+    return explaining.explain(bundle, known, NOW, 24)
+
+
+def test_every_feature_that_the_code_can_build_has_a_group() -> None:
+    assert [name for name in DEFAULT_SPEC.names if explaining.group_of(name) == "other"] == []
+    assert {explaining.group_of(name) for name in WEATHER_DERIVED} == {"weather"}
+    assert explaining.group_of("x_aerosol") == "weather"
+    assert explaining.group_of("poa_clear") == "sun"
+
+
+def test_groups_add_up_to_what_xgboost_says_itself(bundle: Bundle, known: Known, explanation) -> None:
+    rows = features.build_known(bundle.spec, known, NOW, explanation.valid_at)
+    raw = bundle._booster.inplace_predict(rows).reshape(len(rows), -1)[:, bundle.quantiles.index(0.5)]
+    np.testing.assert_allclose(explanation.xgboost_kw, raw * known.site.ac_capacity_kw, atol=1e-4)
+
+
+def test_base_groups_and_what_came_after_add_up_to_the_served_forecast(
+    bundle: Bundle, known: Known, explanation
+) -> None:
+    rows = features.build_known(bundle.spec, known, NOW, features.horizon(NOW, 24))
+    served = bundle.predict(rows)[:, 1] * known.site.ac_capacity_kw
+    day = features.daylight(known.site, explanation.valid_at)
+    np.testing.assert_allclose(explanation.forecast_kw, np.where(day, served, 0.0), atol=1e-6)
+    total = explanation.base_kw + sum(explanation.groups_kw.values()) + explanation.after_kw
+    np.testing.assert_allclose(total, explanation.forecast_kw, atol=1e-9)
+
+
+def test_each_group_is_the_sum_of_its_features(explanation) -> None:
+    for group, kilowatts in explanation.groups_kw.items():
+        own = [values for name, values in explanation.features_kw.items() if explaining.group_of(name) == group]
+        np.testing.assert_allclose(sum(own), kilowatts, atol=1e-5)
+
+
+def test_shares_add_up_to_one_and_weather_matters_at_noon(explanation) -> None:
+    shares = explanation.shares(NOON)
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert shares["weather"] > 0.1
+
+
+def test_a_bright_sky_is_told_as_more_power_than_a_dull_one(bundle: Bundle, known: Known) -> None:
+    assert known.weather is not None
+    told = []
+    for factor in (0.1, 1.2):
+        variables = {**known.weather.variables, "ghi": known.weather.variables["ghi"] * factor}
+        sky = replace(known, weather=replace(known.weather, variables=variables))
+        told.append(explaining.explain(bundle, sky, NOW, 24).groups_kw["weather"][NOON])
+    assert told[1] > told[0] + 0.1
+
+
+def test_another_level_is_explained_by_its_own_trees(bundle: Bundle, known: Known, explanation) -> None:
+    assert explaining.levels_of(bundle) == (0.1, 0.5, 0.9)
+    high = explaining.explain(bundle, known, NOW, 24, 0.9)
+    assert high.xgboost_kw[NOON] > explanation.xgboost_kw[NOON]
+
+
+def test_a_level_nobody_trained_is_refused_by_name(bundle: Bundle, known: Known) -> None:
+    with pytest.raises(InvalidInput, match=r"no level 0\.3.*0\.1, 0\.5, 0\.9") as refused:
+        explaining.explain(bundle, known, NOW, 24, 0.3)
+    assert refused.value.field == "level"
+    rows = features.build_known(bundle.spec, known, NOW, features.horizon(NOW, 3))
+    with pytest.raises(InvalidInput, match=r"XGBoost has no model of level 0\.3"):
+        explaining.contributions(bundle, rows, 0.3)
+
+
+def test_a_missing_feature_is_told_as_missing(bundle: Bundle, known: Known) -> None:
+    told = explaining.explain(bundle, replace(known, weather=None), NOW, 24).as_dict(NOON)
+    values = {feature["name"]: feature["value"] for feature in told["features"]}
+    assert values["ghi"] is None
+    assert values["hour_sin"] is not None
+    assert "XGBoost" in told["explains"]
+
+
+def test_the_plot_shows_an_hour_by_day_and_by_night(explanation, tmp_path: Path) -> None:
+    for at in (0, NOON):
+        file = tmp_path / f"{at}.png"
+        show_explanation.plot(explanation, at, "America/Denver", file)
+        assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_hour_asked_for_must_lie_ahead_and_be_whole() -> None:
+    assert _hours(NOW, NOW) == 1
+    assert _hours(NOW + np.timedelta64(60, "s"), NOW + HOUR) == 1
+    assert _hours(NOW, NOW + 5 * HOUR) == 6
+    for wrong in (NOW - HOUR, NOW + 168 * HOUR, NOW + np.timedelta64(1800, "s")):
+        with pytest.raises(InvalidInput) as refused:
+            _hours(NOW, wrong)
+        assert refused.value.field == "--valid-at"
