@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pvf.commands import backtest, data, imports, park, quarantine, status
+from pvf.commands import backtest, data, explain, imports, park, quarantine, status
 from pvforecast.errors import InvalidInput, PvForecastError
 from pvforecast.settings import load
 
@@ -26,6 +26,7 @@ for name, group in (("pipeline", pipeline_app), ("model", model_app), ("drift", 
     app.add_typer(group, name=name)
 app.add_typer(data.app, name="data")
 app.command()(backtest.backtest)
+app.command()(explain.explain)
 app.add_typer(imports.app, name="import")
 app.add_typer(park.app, name="park")
 app.add_typer(quarantine.app, name="quarantine")
