@@ -42,9 +42,13 @@ def test_it_is_scored_on_the_first_24_hours_of_each_day_of_the_test(outcome: tup
     issues = dataset.daily_issues(PARK, UNTIL, NOW)
     rows = dataset.build(PARK, RECIPE.spec, issues, 24)
     served = np.where(rows.daylight[:, None], bundle.predict(rows.features), 0.0)
-    assert scores.model == metrics.summary(rows.target, served.astype(float), RECIPE.quantiles, rows.daylight)
+    expected = metrics.summary(rows.target, served.astype(float), RECIPE.quantiles, rows.daylight)
+    assert {name: scores.model[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+    assert scores.model["mae_kw"] == pytest.approx(expected["nmae"] * PARK.site.ac_capacity_kw, rel=1e-6)
     smart = np.concatenate([baselines.smart_persistence(PARK.known_at(t), features.horizon(t, 24)) for t in issues])
-    assert scores.baselines["smart_persistence"] == metrics.nmae(rows.target[rows.daylight], smart[rows.daylight])
+    assert scores.baselines["smart_persistence"] == pytest.approx(
+        metrics.nmae(rows.target[rows.daylight], smart[rows.daylight]), rel=1e-6
+    )
     assert scores.model["hours"] == 24 * len(issues) == 240
 
 

@@ -30,7 +30,6 @@ def test_pinball_weighs_each_side_by_its_level() -> None:
     assert metrics.pinball(np.array([0.4]), quantiles, LEVELS) == pytest.approx([0.09 / 3])
     # target 0.0: errors -0.1, -0.3, -0.5 -> 0.09, 0.15, 0.05
     assert metrics.pinball(np.array([0.0]), quantiles, LEVELS) == pytest.approx([0.29 / 3])
-    assert metrics.crps(np.array([0.4, 0.0]), np.repeat(quantiles, 2, 0), LEVELS) == pytest.approx(0.38 / 3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -66,10 +65,11 @@ def test_the_summary_scores_daylight_and_r2_over_all_hours() -> None:
     assert scores["daylight_nmae"] == pytest.approx(0.1)
     assert scores["daylight_nrmse"] == pytest.approx(np.sqrt(0.05 / 3))
     assert scores["daylight_bias"] == pytest.approx(-0.1 / 3)
-    assert scores["r2"] == pytest.approx(0.7)
+    assert scores["r2_median"] == scores["r2"] == pytest.approx(0.7)  # symmetric quantiles: mean = median
     assert scores["daylight_picp80"] == pytest.approx(2 / 3)
     assert scores["daylight_width80"] == pytest.approx(0.2)
-    assert scores["daylight_crps"] == pytest.approx(2 * scores["daylight_pinball"])
+    # CRPS: P10 and P90 stand for 30 % each, P50 for 40 %: losses by level 0.03+0.01, 0.05+0.1, 0.02+0.09+0.01
+    assert scores["daylight_crps"] == pytest.approx(2 * (0.3 * 0.04 + 0.4 * 0.15 + 0.3 * 0.12) / 3)
     # errors to P10, P50, P90 by row: (0, -.1, -.2), (.3, .2, .1), (.1, 0, -.1)
     assert scores["daylight_pinball"] == pytest.approx((0.05 + 0.02 + 0.03 + 0.10 + 0.09 + 0.01 + 0.01) / 9)
     assert (scores["hours"], scores["daylight_hours"]) == (4, 3)
