@@ -107,12 +107,12 @@ def skill_by_month(by_month: Sequence[Figures]) -> bytes:
 
 
 def _chosen_issues(forecast: ParkForecasts, days: Sequence[str]) -> list[np.datetime64]:
+    """The last issue before solar six of each of `days`, up to half of the panels; the rest spread over the test."""
     issues = np.unique(forecast.issued_at)
-    day = (issues + np.timedelta64(round(forecast.longitude * 240.0), "s") + np.timedelta64(1, "h")).astype(
-        "datetime64[D]"
-    )
-    worst = [issues[day == np.datetime64(text)][0] for text in days if (day == np.datetime64(text)).any()][: FANS // 2]
-    spread = issues[np.linspace(0, len(issues) - 1, FANS + 2).astype(int)[1:-1]] if len(issues) > 2 else issues
+    six = np.timedelta64(6 * 3600 - round(forecast.longitude * 240.0), "s")
+    before = [issues[issues <= np.datetime64(text, "s") + six] for text in days]
+    worst = list(dict.fromkeys(each[-1] for each in before if len(each)))[: FANS // 2]
+    spread = issues[np.linspace(0, len(issues) - 1, FANS + 2).astype(int)[1:-1]] if len(issues) > FANS else issues
     return sorted([*worst, *[issue for issue in dict.fromkeys(spread) if issue not in worst][: FANS - len(worst)]])
 
 
