@@ -6,13 +6,12 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from pvf.commands import backtest, data, explain, imports, park, quarantine, status
+from pvf.commands import backtest, data, explain, imports, model, park, quarantine, status
 from pvforecast.errors import InvalidInput, PvForecastError
 from pvforecast.settings import load
 
@@ -20,9 +19,8 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
 )
 pipeline_app = typer.Typer(no_args_is_help=True, help="Compile pipelines, and run them on this machine.")
-model_app = typer.Typer(no_args_is_help=True, help="Which model serves, and why.")
 drift_app = typer.Typer(no_args_is_help=True, help="Watch parks for drift.")
-for name, group in (("pipeline", pipeline_app), ("model", model_app), ("drift", drift_app)):
+for name, group in (("pipeline", pipeline_app), ("model", model.app), ("drift", drift_app)):
     app.add_typer(group, name=name)
 app.add_typer(data.app, name="data")
 app.command()(backtest.backtest)
@@ -154,37 +152,6 @@ def run_pipeline(
     print(json.dumps(children.pipeline(name, settings, arguments, lambda task: print(f"  {task}", file=sys.stderr))))
 
 
-@model_app.command("list")
-def list_models(as_json: AsJson = False) -> None:
-    """Every promotion, newest first; the first is the champion."""
-    from pvforecast import clients
-
-    rows = [promotion.as_dict() for promotion in clients.promotions(load()).history()]
-    _show(rows, ("id", "model_version", "bundle_id", "verdict", "actor", "reason", "promoted_at"), as_json)
-
-
-@model_app.command()
-def rollback(reason: Annotated[str, typer.Option(help="Why; kept in the promotions table.")]) -> None:
-    """Serve the model that served before the current one."""
-    from pvforecast import clients
-    from pvforecast.registry import reconcile
-
-    every = clients.everything(load())
-    promotion = every.promotions.rollback(actor="pvf model rollback", reason=reason)
-    reconcile(every.promotions, every.tracking, every.store)
-    print(f"version {promotion.model_version} ({promotion.bundle_id}) serves again")
-
-
-@model_app.command("reconcile")
-def reconcile_model() -> None:
-    """Make MLflow's alias and the deployed pointer agree with the promotions table."""
-    from pvforecast import clients
-    from pvforecast.registry import reconcile
-
-    every = clients.everything(load())
-    print("\n".join(reconcile(every.promotions, every.tracking, every.store)) or "nothing to repair")
-
-
 @drift_app.command()
 def check(
     as_of: Annotated[str, typer.Option(help="ISO instant with offset; the check's now.")],
@@ -216,13 +183,3 @@ def _instant(text: str, field: str) -> datetime:
     from pvforecast.shards import instant
 
     return instant(text, field)
-
-
-def _show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(rows))
-        return
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(str(row[column]) for column in columns))
-    Console().print(table)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pvforecast import learning
+from pvforecast import learning, promoting
 from pvforecast.clients import Clients
 from pvforecast.evaluation import report
 from pvforecast.evaluation.compare import Comparison
@@ -24,7 +24,14 @@ class Compared(NamedTuple):
 
 
 def train(
-    clients: Clients, statuses: Sequence[Status], as_of: str, reason: str, event_id: str, recipe: dict[str, Any]
+    clients: Clients,
+    statuses: Sequence[Status],
+    as_of: str,
+    reason: str,
+    event_id: str,
+    recipe: dict[str, Any],
+    actor: str = "",
+    pipeline_run: str = "",
 ) -> Job:
     """See the component `train`.
 
@@ -45,6 +52,8 @@ def train(
         as_of=as_datetime64(as_of),
         reason=reason,
         event_id=event_id,
+        actor=actor,
+        pipeline_run=pipeline_run,
     )
     return {
         **job,
@@ -53,6 +62,7 @@ def train(
         "recipe": recipe,
         "reason": reason,
         "event_id": event_id,
+        "actor": actor,
     }
 
 
@@ -75,6 +85,7 @@ def compare(clients: Clients, job: Job, report_path: str) -> Compared:
         outcome: Comparison = learning.compare(clients.lake, clients.store, clients.tracking, job, recipe, job["parks"])
     _write(report_path, report.comparison(outcome))
     if not outcome.promotes:
+        learning.keep_challenger(clients.store, clients.tracking, clients.promotions, job, outcome)
         clients.tracking.end_run(job["run_id"])
     return Compared(
         {**job, "verdict": outcome.verdict, "verdict_reason": outcome.reason}, outcome.verdict, outcome.promotes
@@ -91,15 +102,16 @@ def refit(clients: Clients, job: Job) -> str:
 def deploy(clients: Clients, job: Job, bundle_uri: str) -> dict[str, Any]:
     """See the component `deploy`."""
     with clients.tracking.ending(job["run_id"]):
-        promotion = learning.promote(
+        promotion = promoting.deploy(
             clients.store,
             clients.tracking,
             clients.promotions,
-            job,
+            predecessor=int(job["predecessor_id"]),
             bundle_uri=bundle_uri,
+            run_id=job["run_id"],
             verdict=job["verdict"],
             reason=f"{job['reason']}; {job['verdict_reason']}",
-            actor="training pipeline",
+            actor=job.get("actor") or "training pipeline",
             event_id=job["event_id"],
         )
         clients.tracking.log(job["run_id"], tags={"model_version": str(promotion.model_version)})

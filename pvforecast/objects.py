@@ -100,6 +100,13 @@ class ObjectStore:
         except _FAILURES as error:
             raise self._unavailable(error) from error
 
+    def remove(self, key: str) -> None:
+        """Delete one object; none there is no error."""
+        try:
+            self._client.remove_object(self.bucket, key)
+        except _FAILURES as error:
+            raise self._unavailable(error) from error
+
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys below `prefix`, ascending."""
         try:

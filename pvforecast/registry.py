@@ -22,6 +22,10 @@ from pvforecast.tracking import Tracking
 
 DEPLOYED_KEY = "models/deployed.json"
 _LOCK = 72_401_002  # advisory lock of this table's creation
+_TURN = 72_401_003  # advisory lock of whoever registers, promotes or repairs
+_WAIT_S = 120
+# A holder whose machine is gone must not hold for the two hours that TCP waits by itself.
+_KEEPALIVE = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}
 _DDL = """
 CREATE TABLE IF NOT EXISTS promotions (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -91,6 +95,50 @@ class Promotions:
             cursor.execute(f"SELECT {_COLUMNS} FROM promotions ORDER BY id DESC LIMIT %s", (limit,))
             return cursor.fetchall()
 
+    def of_run(self, mlflow_run_id: str, bundle_uri: str | None = None) -> Promotion | None:
+        """The newest promotion of what a training run made; a rollback to it is none."""
+        sql = f"SELECT {_COLUMNS} FROM promotions WHERE mlflow_run_id = %s AND verdict <> 'rollback' ORDER BY id DESC"
+        with self._connection() as connection, connection.cursor(row_factory=class_row(Promotion)) as cursor:
+            rows = cursor.execute(sql, (mlflow_run_id,)).fetchall()
+        return next((row for row in rows if bundle_uri in (None, row.bundle_uri)), None)
+
+    def get(self, promotion_id: int) -> Promotion | None:
+        """The promotion with this id, None where there is none."""
+        with self._connection() as connection, connection.cursor(row_factory=class_row(Promotion)) as cursor:
+            return cursor.execute(f"SELECT {_COLUMNS} FROM promotions WHERE id = %s", (promotion_id,)).fetchone()
+
+    def expect(self, predecessor: int) -> None:
+        """Raises PromotionConflict unless `predecessor` is the last promotion (0: there is none)."""
+        current = self.current()
+        if (current.id if current else 0) != predecessor:
+            raise _conflict(predecessor)
+
+    @contextmanager
+    def exclusive(self, wait_s: int = _WAIT_S) -> Iterator[None]:
+        """One at a time, over all machines: for what is more than one step in more than one place.
+
+        Ends with this process or its connection, whatever happens. It guards order, not truth: a promotion is one
+        statement that holds by itself.
+
+        Raises
+        ------
+        NotReady
+            another one did not end within `wait_s`.
+        """
+        self.current()  # makes the table, in a transaction of its own: what is done in here must find it
+        try:
+            with self._connection() as connection:
+                for name, value in _KEEPALIVE.items():
+                    connection.execute(f"SET LOCAL {name} = {value}")
+                connection.execute(f"SET LOCAL lock_timeout = '{wait_s}s'")
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_TURN,))
+                yield
+        except psycopg.errors.LockNotAvailable as error:
+            raise NotReady(
+                f"another deployment did not end within {wait_s} s",
+                hint="try again; who holds it: SELECT * FROM pg_locks WHERE locktype = 'advisory'",
+            ) from error
+
     def promote(
         self,
         predecessor: int,
@@ -132,12 +180,22 @@ class Promotions:
         except psycopg.errors.UniqueViolation:
             row = None  # two saw the same last promotion, and the other was first
         if row is None:
-            raise PromotionConflict(
-                f"promotion {predecessor} already has a successor, or never was: another run promoted first",
-                field="predecessor",
-                hint="compare with the new champion and promote again if still better: pvf model list",
-            )
+            raise _conflict(predecessor)
         return row
+
+    def before(self) -> tuple[Promotion, Promotion]:
+        """The champion, and the promotion of the model that served before it, of those that were not rolled back.
+
+        Raises
+        ------
+        NoChampion
+            there is nothing to roll back to.
+        """
+        history = self.history(limit=10_000)
+        before = _before(history)
+        if before is None:
+            raise NoChampion("there is no earlier model to roll back to", hint="see pvf model history")
+        return history[0], before
 
     def rollback(self, *, actor: str, reason: str) -> Promotion:
         """Append a promotion of the model that served before the current one.
@@ -149,11 +207,7 @@ class Promotions:
         NoChampion
             there is nothing to roll back to.
         """
-        history = self.history(limit=10_000)
-        current = history[0] if history else None
-        before = _before(history)
-        if current is None or before is None:
-            raise NoChampion("there is no earlier model to roll back to", hint="see pvf model list")
+        current, before = self.before()
         return self.promote(
             current.id,
             model_version=before.model_version,
@@ -173,8 +227,18 @@ class Promotions:
                     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
                     connection.execute(_DDL)
                 yield connection
+        except psycopg.errors.LockNotAvailable:
+            raise
         except psycopg.OperationalError as error:
             raise NotReady(f"Postgres did not answer: {error}", hint="is it running? see its log") from error
+
+
+def _conflict(predecessor: int) -> PromotionConflict:
+    return PromotionConflict(
+        f"promotion {predecessor} already has a successor, or never was: another run promoted first",
+        field="predecessor",
+        hint="compare with the new champion and promote again if still better: pvf model list",
+    )
 
 
 def _before(history: list[Promotion]) -> Promotion | None:
@@ -192,16 +256,20 @@ def _before(history: list[Promotion]) -> Promotion | None:
 def reconcile(promotions: Promotions, tracking: Tracking, store: ObjectStore) -> list[str]:
     """Make the MLflow alias and the deployed pointer agree with the last promotion; returns what was repaired.
 
-    Repeats until no promotion came in between, so that the last of several at once leaves the last champion.
+    One at a time (`Promotions.exclusive`): two that repair at once would write over each other. Repeats until no
+    promotion came in between, so that the last of several at once leaves the last champion.
     """
     repaired: list[str] = []
-    current = promotions.current()
-    while current is not None:
-        repaired += _project(current, tracking, store)
-        newest = promotions.current()
-        if newest == current:
-            break
-        current = newest
+    if promotions.current() is None:
+        return repaired
+    with promotions.exclusive():
+        current = promotions.current()
+        while current is not None:
+            repaired += _project(current, tracking, store)
+            newest = promotions.current()
+            if newest == current:
+                break
+            current = newest
     return repaired
 
 

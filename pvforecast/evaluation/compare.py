@@ -12,17 +12,21 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
+from pvforecast.evaluation import paired
+from pvforecast.evaluation.paired import Change, Days
 from pvforecast.known import Floats
 
 Verdict = Literal["promote", "refresh", "keep", "reject"]
 
-_SAMPLES = 2000
-_MIN_DAYS = 3
-_BOOTSTRAP_DAYS = 12
-_BLOCK = 3
-PARK_TOLERANCE = 0.10  # a park's pinball loss may get worse by this share of the champion's
+ALPHA = 0.025
+"""One-sided: of a recipe that is no better, at most this share looks significantly better; and of fleets in which no
+park is harmed, at most this share names one."""
+MIN_GAIN = 0.01  # another recipe must win at least this share of the champion's loss, however sure the win is
+PARK_TOLERANCE = 0.05  # a park's loss may get worse by this share of the champion's
+MIN_DAYS = 14  # metered days, before another recipe or a single park is judged
+MIN_REFRESH_DAYS = 3
+_NAMED = 5  # parks in a reason
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,12 @@ class Comparison:
 
     Attributes
     ----------
-    difference : mean of challenger - champion by day; negative = challenger better.
+    difference : challenger - champion, mean over the hours; negative = challenger better.
     interval : its 95 % interval, paired by day.
+    worst_park : that with the largest loss of the challenger, as a share of the champion's; not necessarily worse.
+    harmed : parks that get worse by more than `PARK_TOLERANCE`, significantly after Holm's correction; worst first.
+    parks : the change in each park.
+    unjudged : parks with fewer than `MIN_DAYS` metered days.
     """
 
     verdict: Verdict
@@ -43,6 +51,9 @@ class Comparison:
     difference: float
     interval: tuple[float, float]
     worst_park: str = ""
+    harmed: tuple[str, ...] = ()
+    parks: tuple[tuple[str, Change], ...] = ()
+    unjudged: tuple[str, ...] = ()
 
     @property
     def promotes(self) -> bool:
@@ -63,65 +74,71 @@ def first(challenger: float, smart_persistence: float) -> Comparison:
 def compare(
     challenger: Floats,
     champion: Floats,
-    day: npt.NDArray[np.datetime64],
+    day: Days,
     park: npt.NDArray[np.object_],
     *,
     same_recipe: bool,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two models by the pinball loss of the same rows.
+    """Compare two models by the pinball loss of the same hours.
 
     Parameters
     ----------
-    challenger, champion : loss of each row, shape [n].
-    day, park : of each row; days of all parks are resampled together, because they share their weather.
+    challenger, champion : loss of each hour, shape [n].
+    day, park : of each hour. Days of all parks are resampled together, because they share their weather: `day` must
+        be the same for all parks on the same day (`paired.local_day`), not an issue time.
     same_recipe : the challenger is a refresh.
     """
-    days = np.unique(day)
-    if len(days) < _MIN_DAYS:
+    losses = paired.daily(challenger, champion, day, park)
+    days, needed = len(losses.days), MIN_REFRESH_DAYS if same_recipe else MIN_DAYS
+    if days < needed:
         nan = float("nan")
-        reason = f"{len(days)} metered days to compare on, at least {_MIN_DAYS} are needed"
-        return Comparison("keep", reason, len(days), nan, nan, nan, (nan, nan))
-    difference = challenger - champion
-    daily = np.array([difference[day == d].mean() for d in days])
-    low, high = _interval(daily, seed)
-    worst, worst_ratio = _worst_park(challenger, champion, park)
-    means = len(days), float(challenger.mean()), float(champion.mean()), float(daily.mean()), (low, high)
-    span = f"difference {daily.mean():+.5f}, 95 % interval {low:+.5f}..{high:+.5f} over {len(days)} days"
+        reason = f"too little data: {days} metered days to compare on, at least {needed} are needed"
+        return Comparison("keep", reason, days, nan, nan, nan, (nan, nan))
+    (overall,) = paired.changes(paired.pooled(losses), seed=seed)
+    parks = dict(zip(losses.parks, paired.changes(losses, PARK_TOLERANCE, seed=seed), strict=True))
+    harmed = _harmed(parks)
+    verdict, reason = _judge(overall, harmed, same_recipe)
+    low, high = (bound * overall.champion for bound in overall.interval)
+    return Comparison(
+        verdict,
+        reason,
+        days,
+        overall.challenger,
+        overall.champion,
+        overall.share * overall.champion,
+        (low, high),
+        max(parks, key=lambda name: np.nan_to_num(parks[name].share, nan=-np.inf)),
+        tuple(harmed),
+        tuple(parks.items()),
+        tuple(name for name, change in parks.items() if change.days < MIN_DAYS),
+    )
+
+
+def _judge(overall: Change, harmed: dict[str, Change], same_recipe: bool) -> tuple[Verdict, str]:
+    low, high = overall.interval
+    span = f"loss {overall.share:+.1%}, 95 % interval {low:+.1%} to {high:+.1%}, over {overall.days} days"
+    hurt = ", ".join(f"{name} ({change.share:+.0%})" for name, change in list(harmed.items())[:_NAMED])
+    hurt += f" and {len(harmed) - _NAMED} more" if len(harmed) > _NAMED else ""
     if same_recipe:
         if low > 0:
-            return Comparison("keep", f"refresh is significantly worse: {span}", *means, worst)
-        return Comparison("refresh", f"same recipe, fresh data, not significantly worse: {span}", *means, worst)
-    if high < 0 and worst_ratio <= PARK_TOLERANCE:
-        return Comparison("promote", f"significantly better: {span}", *means, worst)
-    if high < 0:
-        return Comparison("keep", f"better overall, but {worst} gets {worst_ratio:.0%} worse: {span}", *means, worst)
+            return "keep", f"refresh is significantly worse: {span}"
+        if harmed:
+            return "keep", f"refresh harms {hurt}: {span}"
+        return "refresh", f"same recipe, fresh data, not significantly worse: {span}"
     if low > 0:
-        return Comparison("reject", f"significantly worse: {span}", *means, worst)
-    return Comparison("keep", f"no significant difference: {span}", *means, worst)
+        return "reject", f"significantly worse: {span}"
+    if high < 0 and harmed:
+        return "reject", f"better overall, but harms {hurt}: {span}"
+    if high < 0 and overall.share > -MIN_GAIN:
+        return "keep", f"significantly better, but by less than {MIN_GAIN:.0%}: {span}"
+    if high < 0:
+        return "promote", f"significantly better: {span}"
+    return "keep", f"no significant difference: {span}" + (f"; harms {hurt}" if harmed else "")
 
 
-def _interval(daily: Floats, seed: int) -> tuple[float, float]:
-    """95 % interval of the mean of daily differences.
-
-    Circular block bootstrap with blocks of three days; below `_BOOTSTRAP_DAYS` its intervals are too narrow (12 % of
-    equal models fell outside with three days), and Student's t stands in.
-    """
-    n = len(daily)
-    if n < _BOOTSTRAP_DAYS:
-        reach = float(stats.t.ppf(0.975, n - 1) * daily.std(ddof=1) / np.sqrt(n))
-        return float(daily.mean()) - reach, float(daily.mean()) + reach
-    random = np.random.default_rng(seed)
-    starts = random.integers(0, n, (_SAMPLES, -(-n // _BLOCK)))
-    picks = (starts[:, :, None] + np.arange(_BLOCK)).reshape(_SAMPLES, -1)[:, :n] % n
-    low, high = np.quantile(daily[picks].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _worst_park(challenger: Floats, champion: Floats, park: npt.NDArray[np.object_]) -> tuple[str, float]:
-    """The park that loses most, and by which share of the champion's loss."""
-    ratios = {
-        str(p): challenger[park == p].mean() / champion[park == p].mean() - 1.0 for p in np.unique(park.astype(str))
-    }
-    worst = max(ratios, key=lambda name: ratios[name])
-    return worst, float(ratios[worst])
+def _harmed(parks: dict[str, Change]) -> dict[str, Change]:
+    judged = {name: change for name, change in parks.items() if change.days >= MIN_DAYS}
+    fallen = paired.holm(np.array([change.p_worse for change in judged.values()]), ALPHA)
+    found = [(name, change) for (name, change), falls in zip(judged.items(), fallen, strict=True) if falls]
+    return dict(sorted(found, key=lambda item: -item[1].share))

@@ -8,18 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import psycopg
 import pytest
 from mlflow import MlflowClient
 from psycopg.conninfo import make_conninfo
 
 from pvf.stack.local import Stack
+from pvforecast import model_card
 from pvforecast import tracking as module
-from pvforecast.errors import NotReady
+from pvforecast.errors import InvalidInput, NotReady
 from pvforecast.objects import ObjectStore
+from pvforecast.provenance import git_commit
 from pvforecast.registry import DEPLOYED_KEY, Promotion, Promotions, reconcile
 from pvforecast.settings import Settings
-from pvforecast.tracking import EXPERIMENT, MODEL_NAME, Tracking, git_commit
+from pvforecast.tracking import EXPERIMENT, MODEL_NAME, Tracking
+from tests.bundles import record, site, tiny_bundle
 from tests.stack_fixtures import new_home, object_store
 
 stack = pytest.mark.stack
@@ -77,9 +81,9 @@ def promote(promotions: Promotions, tracking: Tracking, name: str) -> Promotion:
 def test_a_run_keeps_what_it_saw_and_gave(tracking: Tracking, client: MlflowClient) -> None:
     run_id = tracking.start_run("a run", {"rounds": 250, "parks": "x" * 9000}, {"event_id": "e-1"})
     tracking.log(run_id, metrics={"nmae": 0.069, "unknown": float("nan")}, tags={"verdict": "promote"})
-    tracking.log(run_id, text={"report/verdict.md": "# promote\n"})
+    tracking.log(run_id, text={"report/verdict.md": "# promote\n"}, params={"later": 1})
     kept = tracking.run(run_id)
-    assert kept["params"] == {"rounds": "250", "parks": "x" * 6000}
+    assert kept["params"] == {"rounds": "250", "parks": "x" * 6000, "later": "1"}
     assert kept["metrics"] == {"nmae": 0.069}  # what is not known is not logged
     assert kept["tags"].items() >= {"event_id": "e-1", "verdict": "promote"}.items()
     assert kept["tags"]["pvforecast.git_commit"] == git_commit()
@@ -110,7 +114,64 @@ def test_a_version_points_to_its_bundle_and_run(tracking: Tracking, client: Mlfl
     assert second == first + 1
     version = client.get_model_version(MODEL_NAME, str(first))
     assert (version.source, version.run_id, version.tags) == ("s3://pvf/models/bundles/a", run_id, {"bundle_id": "a"})
-    assert client.get_model_version_by_alias(MODEL_NAME, "challenger").version == str(second)
+
+
+@stack
+def test_the_same_bundle_is_the_same_version(tracking: Tracking) -> None:
+    """So a deployment that is repeated after a crash registers nothing twice."""
+    run_id = tracking.start_run("repeats", {}, {})
+    first = tracking.register(run_id, "s3://pvf/models/bundles/same", {})
+    assert tracking.register(run_id, "s3://pvf/models/bundles/same", {}) == first
+    assert tracking.register(tracking.start_run("other", {}, {}), "s3://pvf/models/bundles/same", {}) == first
+    assert [v.bundle_id for v in tracking.versions()].count("same") == 1
+
+
+@stack
+def test_the_challenger_is_named_until_it_is_champion(tracking: Tracking) -> None:
+    run_id = tracking.start_run("challenges", {}, {})
+    a, b = (tracking.register(run_id, f"s3://pvf/models/bundles/challenge-{name}", {}) for name in "ab")
+    tracking.set_champion(a)
+    tracking.set_challenger(b)
+    assert (tracking.version(a).aliases, tracking.version(b).aliases) == (("champion",), ("challenger",))
+    tracking.set_champion(b)
+    assert (tracking.version(a).aliases, tracking.version(b).aliases) == ((), ("champion",))
+    assert [v.version for v in tracking.versions()][:2] == [b, a]
+
+
+@stack
+def test_a_version_that_is_not_there_is_named(tracking: Tracking) -> None:
+    with pytest.raises(InvalidInput, match=r"VERSION: there is no version 999 .*pvf model list"):
+        tracking.version(999)
+
+
+@stack
+def test_runs_are_found_by_a_tag_newest_first(tracking: Tracking) -> None:
+    older, newer = (tracking.start_run(name, {}, {"training_key": "k-1"}) for name in ("older", "newer"))
+    tracking.end_run(older, failed=True)
+    assert tracking.runs_tagged("training_key", "k-1") == [(newer, "RUNNING"), (older, "FAILED")]
+    assert tracking.runs_tagged("training_key", "k-2") == []
+
+
+@stack
+def test_a_fleet_has_more_metrics_than_fit_in_one_request(tracking: Tracking) -> None:
+    run_id = tracking.start_run("a fleet", {}, {})
+    tracking.log(run_id, metrics={f"holdout.park-{n}.nmae": n / 1e5 for n in range(2500)})
+    assert len(tracking.run(run_id)["metrics"]) == 2500
+
+
+@stack
+def test_any_mlflow_client_reads_signature_and_input_example(tracking: Tracking, servers: Settings) -> None:
+    bundle = tiny_bundle(record(site()))
+    run_id = tracking.start_run("has a model", {}, {})
+    tracking.log(run_id, text=model_card.files(bundle, "s3://pvf/models/bundles/x", run_id))
+    mlflow.set_tracking_uri(servers.mlflow_uri)
+    info = mlflow.models.get_model_info(f"runs:/{run_id}/model")
+    assert info.signature.inputs.input_names() == list(bundle.spec.names)
+    assert info.signature.outputs.input_names() == ["q0.1", "q0.5", "q0.9"]
+    assert info.flavors["pvforecast"]["bundle_id"] == bundle.bundle_id
+    folder = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model")
+    example = mlflow.models.Model.load(folder).load_input_example(folder)
+    np.testing.assert_array_equal(example.to_numpy(np.float32), bundle.golden_features[:5])
 
 
 @stack

@@ -81,7 +81,12 @@ def test_a_wrong_word_is_named_with_what_would_be_right(
     [
         ("park list", "PVF_S3_ENDPOINT"),
         ("backtest --lake", "PVF_S3_ENDPOINT"),
-        ("model list", "PVF_POSTGRES_DSN"),
+        ("model list", "PVF_MLFLOW_URI"),
+        ("model history", "PVF_POSTGRES_DSN"),
+        ("model show 1", "PVF_"),
+        ("model compare 1 2", "PVF_"),
+        ("model promote 1 --reason test", "PVF_"),
+        ("model gc", "PVF_"),
         ("model rollback --reason test", "PVF_"),
         ("model reconcile", "PVF_"),
         ("forecast pvdaq-50", "PVF_GATEWAY_URL"),
