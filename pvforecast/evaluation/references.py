@@ -207,6 +207,8 @@ def _errors(shown: Shown, target: Floats, levels: tuple[float, ...]) -> dict[tup
 
 def _months(shown: Shown, target: Floats, levels: tuple[float, ...]) -> dict[tuple[int, int, int], Floats]:
     """Quantiles of each park, month and solar hour; each interval counts once, however often forecast."""
+    if len(shown) == 0:
+        return {}
     once = np.unique(np.stack([shown.park, shown.valid_at.astype(np.int64)]), axis=1, return_index=True)[1]
     shown, target = shown.where(np.isin(np.arange(len(shown)), once)), target[np.sort(once)]
     key = _month_key(shown)

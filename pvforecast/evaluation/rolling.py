@@ -24,7 +24,6 @@ from pvforecast.model.recipe import Recipe
 from pvforecast.model.training import train
 
 MODEL, CHAMPION = "model", "champion"
-MAX_LEARNING_ISSUES = 1500
 _DAY = np.timedelta64(86_400, "s")
 
 Say = Callable[[str], None]
@@ -42,6 +41,7 @@ class Plan:
     at_runs : issue whenever a new weather run becomes available.
     retrain_days : refit every so many days after `train_until`; None: never.
     quantiles : levels; None: the recipe's own.
+    learning_issues : most issue times a park to learn from, where issues are not the daily ones.
     """
 
     train_until: np.datetime64
@@ -52,6 +52,7 @@ class Plan:
     at_runs: bool = False
     retrain_days: int | None = None
     quantiles: tuple[float, ...] | None = None
+    learning_issues: int = 1500
 
     def __post_init__(self) -> None:
         if not self.train_until <= self.test_from < self.test_until:
@@ -149,7 +150,7 @@ def from_source(record: ParkRecord, source: str) -> ParkRecord:
 def learning_rows(records: Sequence[ParkRecord], recipe: Recipe, plan: Plan, as_of: np.datetime64) -> dataset.Rows:
     """Rows to learn from: those of the weekly training; with other issue times, rows issued as in the test.
 
-    At most `MAX_LEARNING_ISSUES` issue times a park, drawn with a fixed seed: more of them see the same hours again.
+    At most `plan.learning_issues` issue times a park, drawn with a fixed seed: more of them see the same hours again.
     """
     if not plan.at_runs and plan.issue_hours == (0,):
         return dataset.training_rows(records, recipe.spec, as_of, plan.horizon_hours)
@@ -241,9 +242,9 @@ def uncovered(forecast: ParkForecasts, plan: Plan) -> int:
 
 def _learning_issues(record: ParkRecord, plan: Plan, until: np.datetime64) -> list[np.datetime64]:
     times = issuing.learning_issues(record, until, hours=plan.issue_hours, at_runs=plan.at_runs)
-    if len(times) <= MAX_LEARNING_ISSUES:
+    if len(times) <= plan.learning_issues:
         return times
-    chosen = np.random.default_rng(0).choice(len(times), MAX_LEARNING_ISSUES, replace=False)
+    chosen = np.random.default_rng(0).choice(len(times), plan.learning_issues, replace=False)
     return [times[at] for at in np.sort(chosen)]
 
 
