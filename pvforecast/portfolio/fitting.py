@@ -23,6 +23,7 @@ MIN_DAYS = 20
 """Fewer days of forecasts say nothing about correlation: the prior stands."""
 _LAGS = (0, 1, 2, 3, 4, 6, 8, 12, 18, 24, 30)
 _FLAT = 0.005  # narrower forecasts than this fraction of capacity say nothing of the error's rank
+_AT_ONCE = 100_000  # rows; memory
 _MAX_DAYS = 1_000  # the newest ones; memory
 _MAX_PARKS_IN_TIME = 150  # a sample of the fleet is enough for how correlation falls off
 _SHRINK_DAYS = 60.0  # a pair seen for this many days is believed by half
@@ -93,9 +94,8 @@ def _grid(forecasts: Forecasts, parks: tuple[str, ...]) -> Floats:
 
     Where a park was forecast more than once on a day, an hour keeps the newest forecast.
     """
-    score, corners = nodes(forecasts.quantiles, forecasts.levels, 1.0)
-    value = score_of(np.clip(forecasts.target, 0.0, 1.0), score, corners)
-    usable = ~np.isnan(value) & (corners[:, -1] - corners[:, 0] > _FLAT)
+    value = _scores(forecasts)
+    usable = ~np.isnan(value)
     order = np.flatnonzero(usable)[np.argsort(forecasts.issued_at[usable], kind="stable")]
     day, of_day = np.unique(forecasts.issued_at[order].astype("datetime64[D]"), return_inverse=True)
     order, of_day = order[of_day >= len(day) - _MAX_DAYS], of_day[of_day >= len(day) - _MAX_DAYS]
@@ -110,6 +110,17 @@ def _grid(forecasts: Forecasts, parks: tuple[str, ...]) -> Floats:
         known = ~np.isnan(own)
         own[known] = ndtri((rankdata(own[known]) - 0.5) / max(known.sum(), 1))
     return grid
+
+
+def _scores(forecasts: Forecasts) -> Floats:
+    """The normal score of each target in its forecast; NaN where not metered, or the forecast has no width."""
+    found = []
+    for begin in range(0, len(forecasts.target), _AT_ONCE):
+        rows = slice(begin, begin + _AT_ONCE)
+        score, corners = nodes(forecasts.quantiles[rows], forecasts.levels, 1.0)
+        value = score_of(np.clip(forecasts.target[rows], 0.0, 1.0), score, corners)
+        found.append(np.where(corners[:, -1] - corners[:, 0] > _FLAT, value, np.nan))
+    return np.concatenate(found) if found else np.zeros(0)
 
 
 def _layers(scores: Floats, kilometres: Floats, prior: Dependence) -> tuple[Layer, ...]:
@@ -140,8 +151,7 @@ def _unpacked(x: Floats, count: int) -> tuple[Layer, ...]:
     shares = np.append(x[: count - 1], left) / (x[: count - 1].sum() + left)
     shapes = x[count - 1 :].reshape(count, 3)
     return tuple(
-        Layer(float(share), *(float(number) for number in shape))
-        for share, shape in zip(shares, shapes, strict=True)
+        Layer(float(share), *(float(number) for number in shape)) for share, shape in zip(shares, shapes, strict=True)
     )
 
 

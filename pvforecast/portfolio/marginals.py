@@ -1,13 +1,18 @@
 """A park's quantiles as a whole distribution, on the scale of a standard normal score.
 
-Between two levels, power is linear in the normal score; beyond the outermost levels the outermost slope goes on, and
-floor and ceiling cut it. Scores from powers (fitting) and powers from scores (scenarios) are each other's inverse.
+Between the levels, power is a monotone cubic of the normal score (Fritsch & Carlson 1980, SIAM J. Numer. Anal. 17):
+straight lines would lie above a skewed distribution between any two levels, and shift the sum of many parks. Beyond the
+outermost levels the slope there goes on, and floor and ceiling cut it. The curve is kept as short straight pieces, so
+that scores from powers (fitting) and powers from scores (scenarios) are each other's inverse.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
+from scipy.interpolate import PchipInterpolator
 from scipy.special import ndtri
 
 from pvforecast.errors import InvalidInput
@@ -16,10 +21,12 @@ Floats = npt.NDArray[np.float64]
 
 _FARTHEST = 3.5
 """Normal scores are cut here: 1 in 4,300 each side."""
+_PIECE = 0.2
+"""Normal scores further apart than this get corners between them."""
 
 
 def nodes(quantiles: Floats, levels: tuple[float, ...], ceiling: Floats | float = np.inf) -> tuple[Floats, Floats]:
-    """The corners of the piecewise linear quantile function.
+    """The corners of the quantile function, the levels among them.
 
     Parameters
     ----------
@@ -29,7 +36,7 @@ def nodes(quantiles: Floats, levels: tuple[float, ...], ceiling: Floats | float 
 
     Returns
     -------
-    Normal scores, shape [levels + 2], and powers at them, shape [n, levels + 2].
+    Normal scores, shape [k], and powers at them, shape [n, k].
 
     Raises
     ------
@@ -43,11 +50,16 @@ def nodes(quantiles: Floats, levels: tuple[float, ...], ceiling: Floats | float 
         raise InvalidInput(f"shape {quantiles.shape} for {len(at)} levels", field="quantiles", hint="[n, levels]")
     score = ndtri(at)
     power = np.maximum.accumulate(quantiles.astype(np.float64), axis=1)
-    low = power[:, 0] - (power[:, 1] - power[:, 0]) / (score[1] - score[0]) * (score[0] + _FARTHEST)
-    high = power[:, -1] + (power[:, -1] - power[:, -2]) / (score[-1] - score[-2]) * (_FARTHEST - score[-1])
-    corners = np.column_stack([low, power, high])
+    curve = PchipInterpolator(score, power, axis=1)
+    pieces = [np.linspace(a, b, int(np.ceil((b - a) / _PIECE)) + 1)[:-1] for a, b in pairwise(score)]
+    inner = np.append(np.concatenate(pieces), score[-1])
+    slope = curve(score[[0, -1]], 1)
+    low = power[:, 0] - slope[:, 0] * (score[0] + _FARTHEST)
+    high = power[:, -1] + slope[:, 1] * (_FARTHEST - score[-1])
+    corners = np.column_stack([low, np.maximum.accumulate(curve(inner), axis=1), high])
+    corners[:, 1 + np.searchsorted(inner, score)] = power  # to the bit
     top = np.broadcast_to(np.asarray(ceiling, np.float64), (len(power),))
-    return np.concatenate([[-_FARTHEST], score, [_FARTHEST]]), np.clip(corners, 0.0, top[:, np.newaxis])
+    return np.concatenate([[-_FARTHEST], inner, [_FARTHEST]]), np.clip(corners, 0.0, top[:, np.newaxis])
 
 
 def power_at(score: Floats, corners: Floats, wanted: Floats) -> Floats:
