@@ -13,9 +13,7 @@ from datetime import datetime, timedelta
 from pvforecast.model.bundle import PREFIX
 from pvforecast.objects import ObjectStore
 from pvforecast.registry import Promotions
-from pvforecast.tracking import Tracking
-
-REMOVED = "bundle_removed"  # tag of a version whose bundle is gone
+from pvforecast.tracking import REMOVED, Tracking
 
 
 @dataclass(frozen=True)

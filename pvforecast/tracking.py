@@ -21,6 +21,7 @@ from pvforecast.provenance import git_commit
 
 MODEL_NAME = "pv-forecast"
 EXPERIMENT = "pv-forecast"
+REMOVED = "bundle_removed"  # tag of a version whose bundle is gone
 
 _BATCH = 100  # the server takes 100 params and tags and 1,000 metrics at a time
 _MANY = 1000

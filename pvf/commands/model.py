@@ -30,7 +30,7 @@ def list_models(
 ) -> None:
     """Every registered version, newest first, and what it is: champion, challenger, archived."""
     from pvforecast import clients
-    from pvforecast.pruning import REMOVED
+    from pvforecast.tracking import REMOVED
 
     tracking = clients.tracking(load())
     rows = []
