@@ -15,6 +15,8 @@ from pvforecast.portfolio import Dependence, Member, aggregate, energy, fit, sce
 from pvforecast.portfolio.dependence import distances_km, nearest_correlation
 from pvforecast.portfolio.fitting import MIN_DAYS, Forecasts
 from pvforecast.portfolio.marginals import nodes, power_at, score_of
+from pvforecast.portfolio.served import total
+from tests.bundles import site
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 HOUR, DAY = np.timedelta64(3_600, "s"), np.timedelta64(86_400, "s")
@@ -260,3 +262,51 @@ class TestMarginals:
         middle = score_of(np.array([0.0]), score, corners)[0]
         assert ndtr(middle) < 0.1
         assert middle == pytest.approx((score[0] + 0.0) / 2)
+
+
+SITES = {name: site(name, 40.0) for name in ("sim-a", "sim-b")}
+
+
+class TestServed:
+    """The service's own answers become one forecast of the sum."""
+
+    def predictions(self, **other: object) -> list[dict[str, object]]:
+        hours = [f"2024-06-01T{hour:02d}:00:00Z" for hour in range(9, 13)]
+        power = {"0.1": [10.0] * 4, "0.5": [20.0] * 4, "0.9": [30.0] * 4}
+        one = {"park_id": "sim-a", "valid_at": hours, "power_kw": power}
+        return [one, {**one, "park_id": "sim-b", **other}]
+
+    def test_the_sum_of_neighbours_lies_between_independence_and_adding_up(self):
+        found = total(self.predictions(), SITES, Dependence.prior(), n=4_000)
+        assert found.levels == (0.1, 0.5, 0.9)
+        assert found.power_kw.shape == (4, 3)
+        assert found.power_kw[:, 1] == pytest.approx(40.0, abs=0.7)
+        assert (found.power_kw[:, 2] < 60.0).all()
+        assert (found.power_kw[:, 2] > 40 + 10 * np.sqrt(2)).all()
+        assert found.energy_kwh[0] < found.energy_kwh[1] == pytest.approx(160.0, rel=0.02)
+
+    def test_only_hours_that_all_parks_have_are_summed(self):
+        later = [f"2024-06-01T{hour}:00:00Z" for hour in range(11, 15)]
+        found = total(self.predictions(valid_at=later), SITES, Dependence.prior(), n=100)
+        assert [str(hour)[11:13] for hour in found.valid_at] == ["11", "12"]
+
+    def test_a_park_never_gives_more_than_its_connection_lets_out(self):
+        sites = {**SITES, "sim-b": dataclasses.replace(SITES["sim-b"], export_limit_kw=31.0)}
+        levels = (0.999,)
+        free, held = (total(self.predictions(), s, Dependence.prior(), levels, n=2_000) for s in (SITES, sites))
+        assert held.power_kw.max() < free.power_kw.max() - 3
+        assert held.power_kw.max() <= 40 + 31
+
+    @pytest.mark.parametrize(
+        ("other", "named"),
+        [
+            ({"park_id": "sim-a"}, "parks"),
+            ({"park_id": "sim-c"}, "sites"),
+            ({"power_kw": {"0.5": [1.0] * 4}}, "power_kw"),
+            ({"valid_at": [f"2024-06-02T{hour:02d}:00:00Z" for hour in range(9, 13)]}, "valid_at"),
+        ],
+    )
+    def test_what_does_not_fit_together_is_refused_by_name(self, other, named):
+        with pytest.raises(InvalidInput) as refused:
+            total(self.predictions(**other), SITES, Dependence.prior(), n=100)
+        assert refused.value.field == named

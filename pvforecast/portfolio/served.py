@@ -1,0 +1,86 @@
+"""From forecasts as the service answers them to the forecast of their sum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pvforecast.delivering import ceiling_kw
+from pvforecast.errors import InvalidInput
+from pvforecast.portfolio.dependence import Dependence
+from pvforecast.portfolio.scenarios import Floats, Member, Times, aggregate, energy, scenarios
+from pvforecast.site import Site
+
+
+@dataclass(frozen=True)
+class Total:
+    """Power and energy of several parks together.
+
+    Attributes
+    ----------
+    valid_at : shape [hours], UTC starts: the hours that every park's forecast has.
+    power_kw : shape [hours, levels], delivered power.
+    energy_kwh : shape [levels], over all hours.
+    """
+
+    levels: tuple[float, ...]
+    valid_at: Times
+    power_kw: Floats
+    energy_kwh: Floats
+
+
+def total(
+    predictions: Sequence[Mapping[str, Any]],
+    sites: Mapping[str, Site],
+    dependence: Dependence,
+    levels: Sequence[float] = (),
+    n: int = 1_000,
+    seed: int = 0,
+) -> Total:
+    """The sum of the parks of `predictions` (docs/serving.md), all levels of a park's forecast asked for.
+
+    Parameters
+    ----------
+    sites : park id -> its facts, for coordinates and for what it can deliver.
+    levels : of the answer; those of the forecasts where none are given.
+
+    Raises
+    ------
+    InvalidInput
+        no predictions, a park twice or without facts, other levels in one than in another, or no hour in common.
+    """
+    if not predictions:
+        raise InvalidInput("no forecasts", field="predictions", hint="name one park at least")
+    given = tuple(sorted(float(level) for level in predictions[0]["power_kw"]))
+    valid_at = _common(predictions)
+    members = []
+    for prediction in predictions:
+        park = prediction["park_id"]
+        if park not in sites:
+            raise InvalidInput(f"nothing is known of park {park!r}", field="sites", hint="register it: pvf park add")
+        if tuple(sorted(float(level) for level in prediction["power_kw"])) != given:
+            raise InvalidInput(f"park {park!r} has other levels", field="power_kw", hint="ask for the same of each")
+        columns = {float(level): values for level, values in prediction["power_kw"].items()}
+        power = np.array([columns[level] for level in given], np.float64).T
+        kept = np.isin(_hours(prediction), valid_at)
+        site = sites[park]
+        members.append(Member(park, power[kept], ceiling_kw(site, valid_at), site.latitude, site.longitude))
+    drawn = scenarios(members, given, valid_at, dependence, n, seed)
+    wanted = tuple(levels) or given
+    return Total(wanted, valid_at, aggregate(drawn, wanted), energy(drawn, wanted))
+
+
+def _common(predictions: Sequence[Mapping[str, Any]]) -> Times:
+    valid_at = _hours(predictions[0])
+    for prediction in predictions[1:]:
+        valid_at = np.intersect1d(valid_at, _hours(prediction))
+    if len(valid_at) == 0:
+        raise InvalidInput("the forecasts have no hour in common", field="valid_at", hint="give one issue time for all")
+    return valid_at
+
+
+def _hours(prediction: Mapping[str, Any]) -> Times:
+    return np.array([text.removesuffix("Z") for text in prediction["valid_at"]], "datetime64[s]")
