@@ -32,13 +32,13 @@ EXPLAINS = (
     "and the night rule change is told as 'after'"
 )
 
-_SUN = ("sun_", "cos_aoi", "ghi_clear", "poa_clear", "dni_clear", "dhi_clear", "clear_sky_power")
+_SUN = ("sun", "cos_aoi", "ghi_clear", "poa_clear", "dni_clear", "dhi_clear", "clear_sky_power")
 _RECENT = ("lag_", "mean_", "relative_", "recent_", "last_", "performance", "metered_", "generation_", "residual_")
 _CALENDAR = ("hour_", "day_of_year_", "lead_", "local_", "solar_")
-_FACTS = ("surface_", "latitude", "longitude", "elevation_m", "dc_", "ac_", "capacity", "has_", "mounting")
+_FACTS = ("interval_", "surface_", "latitude", "longitude", "elevation_m", "dc_", "ac_", "capacity", "has_", "mounting")
 _WEATHER = (
     "x_", "ghi", "dni", "dhi", "temp_", "wind_", "cloud_", "clear_sky_index", "poa", "physical_power", "humidity",
-    "relative_humidity", "precipitation", "snow", "pressure", "weather_", "kt",
+    "run_", "relative_humidity", "precipitation", "snow", "pressure", "weather_", "kt",
 )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def group_of(feature: str) -> str:
     for name, prefixes in (("sun", _SUN), ("calendar", _CALENDAR), ("park facts", _FACTS)):
         if feature.startswith(prefixes):
             return name
-    if feature in fx.WEATHER_DERIVED or feature.startswith(_WEATHER):
+    if feature.startswith(_WEATHER):
         return "weather"
     return "recent output" if feature.startswith(_RECENT) else "other"
 

@@ -12,7 +12,7 @@ from pvf import show_explanation
 from pvf.commands.explain import _hours
 from pvforecast import explaining, features
 from pvforecast.errors import InvalidInput
-from pvforecast.features import DEFAULT_SPEC, WEATHER_DERIVED
+from pvforecast.features import DEFAULT_SPEC
 from pvforecast.known import HOUR, Known
 from pvforecast.model.bundle import Bundle
 from tests.bundles import NOW, record, site, tiny_bundle
@@ -37,9 +37,14 @@ def explanation(bundle: Bundle, known: Known) -> explaining.Explanation:
 
 def test_every_feature_that_the_code_can_build_has_a_group() -> None:
     assert [name for name in DEFAULT_SPEC.names if explaining.group_of(name) == "other"] == []
-    assert {explaining.group_of(name) for name in WEATHER_DERIVED} == {"weather"}
-    assert explaining.group_of("x_aerosol") == "weather"
-    assert explaining.group_of("poa_clear") == "sun"
+    told = {
+        name: explaining.group_of(name) for name in ("ghi_-1h", "x_aerosol", "relative_humidity", "clear_sky_index")
+    }
+    assert set(told.values()) == {"weather"}
+    assert {explaining.group_of(name) for name in ("poa_clear", "ghi_clear", "sun_azimuth", "cos_aoi")} == {"sun"}
+    assert {explaining.group_of(name) for name in ("lag_1d", "relative_24h", "mean_7d_same_hour")} == {"recent output"}
+    assert explaining.group_of("lead_hours") == "calendar"
+    assert explaining.group_of("elevation_m") == "park facts"
 
 
 def test_groups_add_up_to_what_xgboost_says_itself(bundle: Bundle, known: Known, explanation) -> None:
