@@ -11,16 +11,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pvf.commands import backtest, data, explain, imports, model, park, quarantine, status
+from pvf.commands import backtest, data, explain, imports, model, park, pipeline, quarantine, status
 from pvforecast.errors import InvalidInput, PvForecastError
 from pvforecast.settings import load
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
 )
-pipeline_app = typer.Typer(no_args_is_help=True, help="Compile pipelines, and run them on this machine.")
 drift_app = typer.Typer(no_args_is_help=True, help="Watch parks for drift.")
-for name, group in (("pipeline", pipeline_app), ("model", model.app), ("drift", drift_app)):
+for name, group in (("pipeline", pipeline.app), ("model", model.app), ("drift", drift_app)):
     app.add_typer(group, name=name)
 app.add_typer(data.app, name="data")
 app.command()(backtest.backtest)
@@ -112,44 +111,6 @@ def forecast(
     if png is not None:
         show.fan_chart(predictions[0], zones[predictions[0]["park_id"]], png)
         print(f"chart: {png}")
-
-
-@pipeline_app.command("compile")
-def compile_pipelines(folder: Path = Path("build/pipelines")) -> None:
-    """Write the KFP YAML of every pipeline."""
-    from pipelines.compile import compile_all
-
-    for name, file in compile_all(folder).items():
-        print(f"{name}: {file}")
-
-
-@pipeline_app.command("run")
-def run_pipeline(
-    name: Annotated[str, typer.Argument(help="ingestion, training or maintenance")],
-    as_of: Annotated[str, typer.Option(help="ISO instant with offset; the run's now. Maintenance needs none.")] = "",
-    since: Annotated[str, typer.Option(help="ISO instant with offset; default two weeks before.")] = "",
-    reason: Annotated[str, typer.Option(help="Kept with the MLflow run.")] = "by hand",
-) -> None:
-    """Run a pipeline on this machine from its compiled YAML."""
-    from pvf import children
-    from pvforecast import wiring
-
-    settings = load()
-    if name not in ("ingestion", "maintenance", "training"):
-        raise InvalidInput(f"no pipeline {name!r}", field="NAME", hint="ingestion, training or maintenance")
-    arguments = {}
-    if name != "maintenance":
-        arguments = {
-            "as_of": _instant(as_of, "--as-of").isoformat(),
-            "reason": reason,
-            **({"since": _instant(since, "--since").isoformat()} if since else {}),
-        }
-    # Said here, at once: a task that finds out minutes later says it in its own log.
-    wiring.objects(settings)
-    if name == "training":
-        wiring.needed(settings.postgres_dsn.get_secret_value(), "PVF_POSTGRES_DSN")
-        wiring.needed(settings.mlflow_uri, "PVF_MLFLOW_URI")
-    print(json.dumps(children.pipeline(name, settings, arguments, lambda task: print(f"  {task}", file=sys.stderr))))
 
 
 @drift_app.command()

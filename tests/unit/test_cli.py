@@ -56,7 +56,7 @@ def pvf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *wo
         ("backtest --park nowhere", "park_id: no park 'nowhere' in the lake (list them: "),
         (
             "pipeline run nothing --as-of 2013-01-01T00:00:00Z",
-            "NAME: no pipeline 'nothing' (ingestion, training or maintenance)",
+            "NAME: no pipeline 'nothing' (backfill, ingestion, maintenance or training)",
         ),
         ("pipeline run training --as-of yesterday", "--as-of: 'yesterday' is no ISO instant (e.g. "),
         (
@@ -116,7 +116,7 @@ def test_the_program_itself_ends_with_one_line_and_exit_code_1() -> None:
     words = [sys.executable, "-m", "pvf", "pipeline", "run", "nothing", "--as-of", "2013-01-01T00:00:00Z"]
     ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == "pvf: NAME: no pipeline 'nothing' (ingestion, training or maintenance)\n"
+    assert ended.stderr == "pvf: NAME: no pipeline 'nothing' (backfill, ingestion, maintenance or training)\n"
 
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -195,4 +195,5 @@ def test_a_file_that_is_no_park_is_named(
 def test_pipelines_are_compiled_where_one_wants_them(nothing_runs: Path) -> None:
     made = CliRunner().invoke(cli.app, ["pipeline", "compile", "--folder", str(nothing_runs / "out")])
     assert made.exit_code == 0
-    assert {file.stem for file in (nothing_runs / "out").iterdir()} == {"ingestion", "maintenance", "training"}
+    made_names = {file.stem for file in (nothing_runs / "out").iterdir()}
+    assert made_names == {"backfill", "ingestion", "maintenance", "training"}
