@@ -1,8 +1,10 @@
 """What transformer and predictor say to each other over gRPC v2 (Open Inference Protocol).
 
-Request:  tensor `features` FP32 [n, f], parameter `spec_hash`.
+Request:  tensor `features` FP32 [n, f], parameter `spec_hash`; parameter `explain` where contributions are wanted too.
 Response: tensor `quantiles` FP32 [n, q], fraction of `ac_capacity_kw`, ascending; parameters `bundle_id`,
           `model_version`, `spec_hash` and `quantile_levels` (a JSON list).
+          Where asked: tensor `contributions` FP32 [n, groups + 1], same unit, the base last; parameters
+          `contribution_groups` (a JSON list) and `explained_level`.
 Errors:   INVALID_ARGUMENT or UNAVAILABLE whose details are a JSON object {"code", "message", "spec_hash"}.
 """
 
@@ -19,10 +21,16 @@ TRAINED_UNTIL = "trained_until"  # ISO, UTC: what happened before it was in the 
 BUNDLE_ID = "bundle_id"
 MODEL_VERSION = "model_version"
 QUANTILE_LEVELS = "quantile_levels"
+EXPLAIN = "explain"
+CONTRIBUTIONS = "contributions"
+CONTRIBUTION_GROUPS = "contribution_groups"
+EXPLAINED_LEVEL = "explained_level"
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 MAX_ROWS = 20_000
 """More than the largest request makes: 100 parks of 168 hours."""
+MAX_EXPLAINED_ROWS = 96
+"""SHAP values take about 10 ms a row: a second, where quantiles alone take milliseconds."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from pvforecast import features as fx
+from pvforecast.contributions import EXPLAINS, Contributions
 from pvforecast.errors import InvalidInput
 from pvforecast.features import Features, FeatureSpec
 from pvforecast.known import Floats, Known, Times
@@ -26,11 +27,6 @@ from pvforecast.model.bundle import Bundle
 
 GROUPS = ("weather", "sun", "recent output", "calendar", "park facts", "other")
 """In the order in which they are told. `other` holds features of a spec newer than this list."""
-
-EXPLAINS = (
-    "the XGBoost part of the model (its SHAP values); what calibration, the other members of the ensemble, clipping "
-    "and the night rule change is told as 'after'"
-)
 
 _SUN = ("sun", "cos_aoi", "ghi_clear", "poa_clear", "dni_clear", "dhi_clear", "clear_sky_power")
 _RECENT = ("lag_", "mean_", "relative_", "recent_", "last_", "performance", "metered_", "generation_", "residual_")
@@ -166,6 +162,15 @@ def grouped(spec: FeatureSpec, shap: npt.NDArray[np.float32]) -> dict[str, Float
         for group in GROUPS
         if (members == group).any()
     }
+
+
+def median_by_group(bundle: Bundle, features: Features) -> Contributions:
+    """Of the level nearest to the median that XGBoost was trained for; `features` as for `contributions`."""
+    level = min(levels_of(bundle), key=lambda one: (abs(one - 0.5), one))
+    shap = contributions(bundle, features, level)
+    by_group = grouped(bundle.spec, shap)
+    values = np.column_stack([*by_group.values(), shap[:, -1]]).astype(np.float32)
+    return Contributions(level, tuple(by_group), values)
 
 
 def explain(bundle: Bundle, known: Known, issued_at: np.datetime64, hours: int, level: float = 0.5) -> Explanation:

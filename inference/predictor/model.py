@@ -14,7 +14,12 @@ from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model
 from inference.predictor.reload import Loaded
 from inference.protocol import (
     BUNDLE_ID,
+    CONTRIBUTION_GROUPS,
+    CONTRIBUTIONS,
+    EXPLAIN,
+    EXPLAINED_LEVEL,
     FEATURES,
+    MAX_EXPLAINED_ROWS,
     MAX_ROWS,
     MODEL_NAME,
     MODEL_VERSION,
@@ -25,6 +30,7 @@ from inference.protocol import (
     Refusal,
     RefusedError,
 )
+from pvforecast import explaining
 from pvforecast.errors import InvalidInput, NoChampion, SpecMismatch
 from pvforecast.features import Features
 
@@ -71,7 +77,17 @@ class Predictor(Model):  # type: ignore[misc]  # kserve is untyped
             TRAINED_UNTIL: str(loaded.bundle.info["trained_until"]),
             QUANTILE_LEVELS: json.dumps(loaded.bundle.quantiles),
         }
-        return InferResponse(payload.id or "", MODEL_NAME, [output], parameters=parameters)
+        outputs = [output]
+        if (payload.parameters or {}).get(EXPLAIN) is not None:
+            if len(features) > MAX_EXPLAINED_ROWS:
+                raise InvalidInput(
+                    f"{len(features)} rows", field=EXPLAIN, hint=f"explain at most {MAX_EXPLAINED_ROWS} rows at once"
+                )
+            explained = await loop.run_in_executor(self._threads, explaining.median_by_group, loaded.bundle, features)
+            outputs.append(InferOutput(CONTRIBUTIONS, list(explained.values.shape), "FP32"))
+            outputs[-1].set_data_from_numpy(explained.values)
+            parameters |= {CONTRIBUTION_GROUPS: json.dumps(explained.groups), EXPLAINED_LEVEL: str(explained.level)}
+        return InferResponse(payload.id or "", MODEL_NAME, outputs, parameters=parameters)
 
     def get_input_types(self) -> list[dict[str, Any]]:
         loaded = self._current()

@@ -13,6 +13,9 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from inference.protocol import (
     BUNDLE_ID,
+    CONTRIBUTION_GROUPS,
+    EXPLAIN,
+    EXPLAINED_LEVEL,
     FEATURES,
     MAX_MESSAGE_BYTES,
     MODEL_NAME,
@@ -23,6 +26,7 @@ from inference.protocol import (
     Refusal,
 )
 from inference.transformer.errors import Unavailable
+from pvforecast.contributions import Contributions
 from pvforecast.errors import InvalidInput, NoChampion, SpecMismatch
 from pvforecast.features import Features
 
@@ -40,7 +44,10 @@ _OPTIONS = [
 
 @dataclass(frozen=True)
 class Inference:
-    """The predictor's answer: float32 [n, q], fraction of `ac_capacity_kw`, and what gave it."""
+    """The predictor's answer: float32 [n, q], fraction of `ac_capacity_kw`, and what gave it.
+
+    `contributions` where they were asked for.
+    """
 
     fractions: Features
     levels: tuple[float, ...]
@@ -48,6 +55,7 @@ class Inference:
     model_version: str
     spec_hash: str
     trained_until: np.datetime64
+    contributions: Contributions | None = None
 
 
 class SpecMoved(SpecMismatch):
@@ -75,8 +83,8 @@ class PredictorClient:
     async def close(self) -> None:
         await self._channel.close()
 
-    async def infer(self, features: Features, spec_hash: str, request_id: str) -> Inference:
-        """Ask for the quantiles of every row.
+    async def infer(self, features: Features, spec_hash: str, request_id: str, *, explain: bool = False) -> Inference:
+        """Ask for the quantiles of every row, and with `explain` for contributions to the median.
 
         Raises
         ------
@@ -91,7 +99,8 @@ class PredictorClient:
             id=request_id,
             inputs=[tensor],
             raw_input_contents=[features.astype("<f4", copy=False).tobytes()],
-            parameters={SPEC_HASH: pb.InferParameter(string_param=spec_hash)},
+            parameters={SPEC_HASH: pb.InferParameter(string_param=spec_hash)}
+            | ({EXPLAIN: pb.InferParameter(bool_param=True)} if explain else {}),
         )
         try:
             response = await self._stub.ModelInfer(request, timeout=self._deadline_s)
@@ -106,6 +115,7 @@ class PredictorClient:
             text[MODEL_VERSION],
             text[SPEC_HASH],
             np.datetime64(text[TRAINED_UNTIL], "s"),
+            _contributions(response, text) if explain else None,
         )
 
     async def ready(self) -> bool:
@@ -115,6 +125,11 @@ class PredictorClient:
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.ready)
+
+
+def _contributions(response: pb.ModelInferResponse, text: dict[str, str]) -> Contributions:
+    values = np.frombuffer(response.raw_output_contents[1], "<f4").reshape(tuple(response.outputs[1].shape))
+    return Contributions(float(text[EXPLAINED_LEVEL]), tuple(json.loads(text[CONTRIBUTION_GROUPS])), values)
 
 
 def _as_ours(error: grpc.aio.AioRpcError) -> Exception:

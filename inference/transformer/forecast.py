@@ -13,6 +13,7 @@ from inference.transformer.client import Inference
 from inference.transformer.request import CALLER_WEATHER, Instance
 from inference.transformer.snapshots import Snapshot
 from pvforecast import delivering, features
+from pvforecast.contributions import EXPLAINS
 from pvforecast.errors import InvalidInput
 from pvforecast.features import Features, FeatureSpec
 from pvforecast.known import HOUR, Floats, Known, Times
@@ -141,6 +142,30 @@ def power_kw(question: Question, fractions: Features) -> Floats:
 def delivered_kw(question: Question, possible: Floats) -> Floats:
     """What the park's export limit and availability leave of `power_kw`, by the facts in the snapshot. Same shape."""
     return np.round(delivering.delivered(question.known.site, possible, question.hours), 4)
+
+
+def explanation(question: Question, inference: Inference, possible: Floats, rows: slice) -> dict[str, Any] | None:
+    """By how much each group of features moved the forecast, in kW of possible power; None where not asked for.
+
+    Parameters
+    ----------
+    possible : of `power_kw`, this question's.
+    rows : where this question's rows stand among those of the inference.
+    """
+    told = inference.contributions
+    if not question.instance.explain or told is None:
+        return None
+    moved = np.round(told.values[rows].astype(np.float64) * question.known.site.ac_capacity_kw, 4)
+    after = None
+    if told.level in inference.levels:
+        after = np.round(possible[:, inference.levels.index(told.level)] - moved.sum(axis=1), 4).tolist()
+    return {
+        "explains": EXPLAINS,
+        "level": told.level,
+        "base_kw": moved[:, -1].tolist(),
+        "groups_kw": {group: moved[:, at].tolist() for at, group in enumerate(told.groups)},
+        "after_kw": after,
+    }
 
 
 def weather_age_minutes(question: Question) -> int | None:

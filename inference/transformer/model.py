@@ -14,12 +14,12 @@ from prometheus_client import Counter
 
 from inference.prediction_log.emitter import Emitter
 from inference.prediction_log.events import Pair
-from inference.protocol import MODEL_NAME
+from inference.protocol import MAX_EXPLAINED_ROWS, MODEL_NAME
 from inference.transformer import forecast
 from inference.transformer.access import ParkAccess, refuse_unknown
 from inference.transformer.client import Inference, PredictorClient, SpecMoved
 from inference.transformer.clock import Clock
-from inference.transformer.errors import Unavailable
+from inference.transformer.errors import TooLarge, Unavailable
 from inference.transformer.forecast import Question
 from inference.transformer.request import MAX_HORIZON_HOURS, Instance, parse
 from inference.transformer.snapshots import Snapshot, Snapshots, plausible, require
@@ -106,10 +106,14 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         header = await self._specs.current()
         for question in payload.questions:
             question.check_quantiles(header.quantiles)
+        explain = any(question.instance.explain for question in payload.questions)
+        _check_explained(payload.questions, explain)
         for _ in range(3):
             rows = await self._in_thread(_build, payload.questions, header)
             try:
-                inference = await self._client.infer(np.concatenate(rows), header.spec.hash, payload.request_id)
+                inference = await self._client.infer(
+                    np.concatenate(rows), header.spec.hash, payload.request_id, explain=explain
+                )
             except SpecMoved as moved:
                 header = await self._specs.of_hash(moved.spec_hash)
                 continue
@@ -147,6 +151,16 @@ def _build(questions: list[Question], header: Header) -> list[Features]:
     return [question.features(header.spec) for question in questions]
 
 
+def _check_explained(questions: list[Question], explain: bool) -> None:
+    hours = sum(len(question.hours) for question in questions)
+    if explain and hours > MAX_EXPLAINED_ROWS:
+        raise TooLarge(
+            f"{hours} hours in a request with explain, at most {MAX_EXPLAINED_ROWS}",
+            field="explain",
+            hint="ask for fewer hours or parks at once, or leave explain out",
+        )
+
+
 def _finish(result: Predicted) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The response, and what the log keeps of it."""
     predictions, logged = [], []
@@ -155,6 +169,7 @@ def _finish(result: Predicted) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         fractions = result.inference.fractions[begin : begin + len(rows)]
         begin += len(rows)
         power = forecast.power_kw(question, fractions)
-        predictions.append(forecast.answer(question, result.inference, power))
+        explained = forecast.explanation(question, result.inference, power, slice(begin - len(rows), begin))
+        predictions.append(forecast.answer(question, result.inference, power) | {"explanation": explained})
         logged.append(forecast.log_entry(question, result.inference, rows, fractions, power, predictions[-1]))
     return {"predictions": predictions}, logged

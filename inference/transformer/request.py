@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
@@ -107,6 +108,7 @@ class Instance(BaseModel):
     quantiles: (
         Annotated[list[Annotated[StrictFloat, Field(gt=0.0, lt=1.0)]], Field(min_length=1, max_length=99)] | None
     ) = None
+    explain: StrictBool = False
 
 
 class _Body(BaseModel):
@@ -121,6 +123,7 @@ _HINTS = {
     "horizon_hours": f"a whole number of hours from 1 to {MAX_HORIZON_HOURS}, or leave it out",
     "issued_at": "ISO 8601 with offset, e.g. 2013-06-01T06:00:00Z, or null for now",
     "quantiles": "a list of levels between 0 and 1 that the model has, or null for all of them",
+    "explain": "true for contributions by group of features to the median, else leave it out",
     "weather": "an object with valid_at, ghi and, where known, temp_air, dni, dhi, wind_speed, cloud_cover, or null",
     "valid_at": "starts of consecutive hours, ISO 8601 with offset",
     "ghi": "W/m², 0 to 1600, one for each hour, null where not known",

@@ -59,6 +59,27 @@ def test_a_forecast_is_the_bundles_answer_in_kilowatts(stack: Serving, bundle: B
     assert (prediction["weather_age_minutes"], prediction["generation_age_minutes"]) == (0, 0)
 
 
+def test_contributions_by_group_are_told_where_they_are_asked_for(stack: Serving) -> None:
+    asked = [{**OK, "horizon_hours": 30, "explain": True}, {"park_id": PARKS[1], "horizon_hours": 6}]
+    told, plain = stack.ask(*asked, **ALL).json()["predictions"]
+    explanation = told.pop("explanation")
+    assert plain["explanation"] is None
+    moved = np.array(list(explanation["groups_kw"].values())).sum(axis=0)
+    total = np.array(explanation["base_kw"]) + moved + explanation["after_kw"]
+    np.testing.assert_allclose(total, told["power_kw"]["0.5"], atol=1e-3)
+    assert np.abs(explanation["groups_kw"]["weather"]).max() > 0.1
+    assert "XGBoost" in explanation["explains"]
+    alone = stack.ask({**OK, "horizon_hours": 30}, **ALL).json()["predictions"][0]
+    assert told["power_kw"] == alone["power_kw"]
+
+
+def test_more_hours_than_can_be_explained_in_time_are_refused(stack: Serving) -> None:
+    refused = stack.ask({**OK, "horizon_hours": 97, "explain": True}, **ALL)
+    assert refused.status_code == 413
+    assert refused.json()["field"] == "explain"
+    assert stack.ask({**OK, "explain": "yes"}, **ALL).status_code == 400
+
+
 def test_many_parks_in_one_request_answer_as_each_alone(stack: Serving) -> None:
     instances = [{"park_id": PARKS[at % 2], "horizon_hours": 1 + at} for at in range(100)]
     together = stack.ask(*instances, **ALL).json()["predictions"]

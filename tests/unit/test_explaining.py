@@ -109,6 +109,16 @@ def test_a_missing_feature_is_told_as_missing(bundle: Bundle, known: Known) -> N
     assert "XGBoost" in told["explains"]
 
 
+def test_the_predictors_groups_are_those_explained_here(bundle: Bundle, known: Known, explanation) -> None:
+    rows = features.build_known(bundle.spec, known, NOW, features.horizon(NOW, 24))
+    served = explaining.median_by_group(bundle, rows)
+    assert served.level == 0.5
+    capacity = known.site.ac_capacity_kw
+    for at, group in enumerate(served.groups):
+        np.testing.assert_allclose(served.values[:, at] * capacity, explanation.groups_kw[group], atol=1e-5)
+    np.testing.assert_allclose(served.values[:, -1] * capacity, explanation.base_kw, atol=1e-5)
+
+
 def test_the_plot_shows_an_hour_by_day_and_by_night(explanation, tmp_path: Path) -> None:
     for at in (0, NOON):
         file = tmp_path / f"{at}.png"
