@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pvf.commands import backtest, data, explain, imports, model, park, pipeline, quarantine, status
+from pvf.commands import backtest, data, explain, imports, model, park, pipeline, portfolio, quarantine, status, tune
 from pvforecast.errors import InvalidInput, PvForecastError
 from pvforecast.settings import load
 
@@ -24,6 +24,8 @@ for name, group in (("pipeline", pipeline.app), ("model", model.app), ("drift", 
 app.add_typer(data.app, name="data")
 app.command()(backtest.backtest)
 app.command()(explain.explain)
+app.command()(portfolio.portfolio)
+app.command()(tune.tune)
 app.add_typer(imports.app, name="import")
 app.add_typer(park.app, name="park")
 app.add_typer(quarantine.app, name="quarantine")
