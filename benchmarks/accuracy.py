@@ -33,8 +33,8 @@ PARK = "pvdaq-50"
 LIVE = ("relative_", "performance_", "recent_", "state_")
 INTRADAY_HOURS = (6, 8, 10, 12, 14)
 SIMULATED_PARKS = 32
-_SIMULATED_ISSUES = 120  # of each simulated park to learn from, drawn from a year
-_QUANTILES = tuple(round(n / 20, 2) for n in range(1, 20))
+_SIMULATED_ISSUES = 90  # of each simulated park to learn from, drawn from a year
+_QUANTILES = tuple(round(n / 10, 1) for n in range(1, 10))
 
 Figures = dict[str, Any]
 
@@ -145,7 +145,7 @@ def intraday(records: dict[str, ParkRecord], plan: Plan) -> Figures:
 
 
 def simulated() -> Figures:
-    """Reliability of every twentieth on simulated parks: weather of 2011 and 2012, trained on the first year."""
+    """Reliability of the deciles on simulated parks: weather of 2011 and 2012, trained on the first year."""
     begin, middle, end = (_stamp(_midnight(year)) for year in (2011, 2012, 2013))
     real = sample_records([PARK], _midnight(2013))[PARK]
     parks = weather_errors.simulated_parks(real, SIMULATED_PARKS, begin, end)
