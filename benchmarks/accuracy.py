@@ -24,10 +24,12 @@ from pvf.backtest import TEST_UNTIL, sample_records
 from pvforecast import dataset
 from pvforecast.evaluation import assess, bootstrap, metrics, report, rolling
 from pvforecast.evaluation import backtest as bt
-from pvforecast.evaluation.rolling import Plan
+from pvforecast.evaluation.rolling import Plan, Stage
 from pvforecast.evaluation.table import Table
 from pvforecast.features import FeatureSpec
 from pvforecast.known import HOUR, ParkRecord
+from pvforecast.model.bundle import Bundle
+from pvforecast.model.recipe import Recipe
 
 PARK = "pvdaq-50"
 LIVE = ("relative_", "performance_", "recent_", "state_")
@@ -111,37 +113,55 @@ def with_errors(record: ParkRecord, plan: Plan) -> Figures:
 
 
 def intraday(records: dict[str, ParkRecord], plan: Plan) -> Figures:
-    """CRPS at leads 1-6 h with live generation, with its features masked, and by a model that never had them."""
+    """CRPS at leads 1-6 h with live generation, with its features masked, and uncorrected.
+
+    Uncorrected: the same bundle without its corrector; of a bundle that has none, a model that never had the features.
+    """
     known = [rolling.as_known(record, plan.train_until) for record in records.values()]
     recipe = rolling.recipe_for(known, None)
     live = [name for name in recipe.spec.names if name.startswith(LIVE)]
     print(f"\n# Live generation within the day: issued {INTRADAY_HOURS} local; features {', '.join(live)}\n")
     stage = rolling.fit(records, plan, recipe, with_references=False)[-1]
-    kept = tuple(name for name in recipe.spec.names if name not in live)
-    without = replace(recipe, spec=replace(recipe.spec, names=kept))
-    never = rolling.fit(records, plan, without, with_references=False)[-1]
     rows = dataset.build(records[PARK], recipe.spec, plan.issues(records[PARK]), plan.horizon_hours)
     rows = rows.where(~np.isnan(rows.target) & rows.daylight)
     blind = replace(rows, features=_masked(rows.features, recipe.spec, live))
-    pruned = replace(rows, spec=without.spec, features=rows.features[:, [recipe.spec.names.index(n) for n in kept]])
     crps = {
-        name: metrics.crps_rows(rows.target, rolling.predict(at.bundle, of), at.bundle.quantiles)
-        for name, at, of in (("with", stage, rows), ("masked", stage, blind), ("never", never, pruned))
+        name: metrics.crps_rows(rows.target, rolling.predict(at, of), at.quantiles)
+        for name, at, of in (
+            ("with", stage.bundle, rows),
+            ("masked", stage.bundle, blind),
+            ("uncorrected", *_uncorrected(records, plan, recipe, stage, rows, live)),
+        )
     }
-    lines, result = ["| lead | hours | CRPS | gain over masked | over a model without |", "|---|---|---|---|---|"], []
+    lines, result = ["| lead | hours | CRPS | gain over masked | over uncorrected |", "|---|---|---|---|---|"], []
     for first, last in [(n, n + 1) for n in range(6)] + [(0, 6)]:
         at = (rows.lead_hours >= first) & (rows.lead_hours < last)
         day = rows.valid_at[at].astype("datetime64[D]")
-        masked, never_had = (bootstrap.skill(day, crps["with"][at], crps[name][at]) for name in ("masked", "never"))
+        masked, uncorrected = (
+            bootstrap.skill(day, crps["with"][at], crps[name][at]) for name in ("masked", "uncorrected")
+        )
         label = f"{first + 1}" if last == first + 1 else f"{first + 1}-{last}"
         entry = {"lead": label, "hours": int(at.sum()), "crps": float(crps["with"][at].mean())}
-        for name, gain in (("over_masked", masked), ("over_model_without", never_had)):
+        for name, gain in (("over_masked", masked), ("over_uncorrected", uncorrected)):
             entry[name] = {"value": gain.value, "low": gain.low, "high": gain.high}
         result.append(entry)
-        gains = " | ".join(f"{gain.value:.1%} ({gain.low:.1%} … {gain.high:.1%})" for gain in (masked, never_had))
+        gains = " | ".join(f"{gain.value:.1%} ({gain.low:.1%} … {gain.high:.1%})" for gain in (masked, uncorrected))
         lines.append(f"| {label} | {at.sum()} | {entry['crps']:.2%} | {gains} |")
     print("\n".join(lines))
     return {"issue_hours": list(INTRADAY_HOURS), "features": live, "gain_by_lead": result}
+
+
+def _uncorrected(
+    records: dict[str, ParkRecord], plan: Plan, recipe: Recipe, stage: Stage, rows: dataset.Rows, live: list[str]
+) -> tuple[Bundle, dataset.Rows]:
+    """The bundle that live generation does not move, and the rows it takes."""
+    if hasattr(stage.bundle, "corrector"):
+        return replace(stage.bundle, corrector=None), rows  # type: ignore[call-arg, unused-ignore]
+    kept = tuple(name for name in recipe.spec.names if name not in live)
+    without = replace(recipe, spec=replace(recipe.spec, names=kept))
+    pruned = rows.features[:, [recipe.spec.names.index(name) for name in kept]]
+    bundle = rolling.fit(records, plan, without, with_references=False)[-1].bundle
+    return bundle, replace(rows, spec=without.spec, features=pruned)
 
 
 def simulated() -> Figures:

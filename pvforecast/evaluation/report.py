@@ -15,12 +15,12 @@ Figures = dict[str, Any]
 OPTIMISTIC = "**Observed weather: optimistic.** The weather behind these scores was measured, not forecast."
 
 
-def scores(results: Iterable[Scores]) -> str:
+def scores(results: Iterable[Scores], issued: str = "issued 00:00 local") -> str:
     """Scores of each park beside the baselines."""
     results = list(results)
     lines = [OPTIMISTIC, ""] if any(result.optimistic for result in results) else []
     lines += [
-        "Day-ahead, issued 00:00 local, leads 1-24 h; errors in % of `ac_capacity_kw`, daylight hours.",
+        f"Day-ahead, {issued}, leads 1-24 h; errors in % of `ac_capacity_kw`, daylight hours.",
         "",
         "| park | tested | nMAE | smart persistence | 24 h persistence | physical | skill | R² | bias | CRPS "
         "| 80 % band holds |",
@@ -49,7 +49,7 @@ def backtest(figures: Figures, results: Iterable[Scores]) -> str:
     head += [run_of(figures), "", asked_of(figures), ""] + [f"Note: {note}.\n" for note in figures["notes"]]
     if "day_ahead" not in figures:
         return "\n".join([*head, "Nothing was metered in the test: there is nothing to score."]) + "\n"
-    text = scores(results)
+    text = scores(results, _issued(figures))
     parts = [
         "\n".join(head),
         text.removeprefix(f"{OPTIMISTIC}\n\n"),
@@ -182,14 +182,15 @@ def run_of(figures: Figures) -> str:
     """What was trained and tested, in one sentence."""
     fits = figures["fits"]
     again = f", refitted {len(fits) - 1} times" if len(fits) > 1 else ""
-    issues = figures["issues"]
-    when = (
-        "at each new weather run"
-        if issues == "at runs"
-        else "at " + ", ".join(f"{h:02d}:00" for h in issues) + " local"
-    )
     span = f"{figures['test_from']} to {figures['test_until']} UTC"
-    return f"Trained on what was known at {fits[0]} UTC{again}; tested from {span}, issued {when}."
+    return f"Trained on what was known at {fits[0]} UTC{again}; tested from {span}, {_issued(figures)}."
+
+
+def _issued(figures: Figures) -> str:
+    issues = figures["issues"]
+    if issues == "at runs":
+        return "issued at each new weather run"
+    return "issued " + ", ".join(f"{hour:02d}:00" for hour in issues) + " local"
 
 
 def asked_of(figures: Figures) -> str:
@@ -204,7 +205,7 @@ def asked_of(figures: Figures) -> str:
 def healthy_of(figures: Figures) -> str:
     """Scores without the days that were flagged as no evidence of the park; empty where that leaves none."""
     entry = figures["without_flagged"]
-    if "scores" not in entry:
+    if "scores" not in entry or not entry["days_left_out"]:
         return ""
     model = entry["scores"]["model"]
     return (

@@ -149,17 +149,19 @@ def from_source(record: ParkRecord, source: str) -> ParkRecord:
 
 
 def learning_rows(records: Sequence[ParkRecord], recipe: Recipe, plan: Plan, as_of: np.datetime64) -> dataset.Rows:
-    """Rows to learn from: those of the weekly training; with other issue times, rows issued as in the test.
+    """Rows to learn from: those of the weekly training; with other issue times also rows issued as in the test.
 
-    At most `plan.learning_issues` issue times a park, drawn with a fixed seed: more of them see the same hours again.
+    Where issues follow the runs, only these: at other times the runs would look shorter than they are. At most
+    `plan.learning_issues` issue times a park, drawn with a fixed seed: more of them see the same hours again.
     """
+    weekly = [] if plan.at_runs else [dataset.training_rows(records, recipe.spec, as_of, plan.horizon_hours)]
     if not plan.at_runs and plan.issue_hours == (0,):
-        return dataset.training_rows(records, recipe.spec, as_of, plan.horizon_hours)
-    parts = [
+        return weekly[0]
+    as_tested = [
         dataset.build(record, recipe.spec, _learning_issues(record, plan, as_of), plan.horizon_hours, healthy=True)
         for record in records
     ]
-    return dataset.concat(parts)
+    return dataset.concat([*weekly, *as_tested])
 
 
 def fit(
