@@ -214,6 +214,7 @@ def _table(rows: list[dict[str, Any]], as_json: bool) -> None:
         print(json.dumps(rows))
         return
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     if not rows:
@@ -222,4 +223,6 @@ def _table(rows: list[dict[str, Any]], as_json: bool) -> None:
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    Console(width=max(console.width, needed), highlight=False).print(table)

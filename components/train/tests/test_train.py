@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from components.train.component import train
 from pvforecast import clients, wiring
 from pvforecast.errors import InvalidInput, NotEnoughData
 from pvforecast.model import bundle as bundles
+from pvforecast.provenance import environment_hash
 from tests.component_fixtures import AS_OF, QUICK, Workshop
 
 pytestmark = pytest.mark.stack
@@ -28,7 +32,24 @@ def test_the_run_says_why_and_from_what(connected: Workshop, trained: dict[str, 
     run = clients.tracking(connected.settings).run(trained["run_id"])
     assert (run["tags"]["reason"], run["tags"]["event_id"]) == ("a test", "event-1")
     assert run["params"]["holdout_from"] == trained["holdout_from"]
+    assert run["tags"]["trigger"] == "drift"
     assert '"processed/generation":' in run["tags"]["data_versions"]
+
+
+def test_the_run_names_its_data_features_and_environment(connected: Workshop, trained: dict[str, Any]) -> None:
+    client = MlflowClient(connected.settings.mlflow_uri)
+    run = client.get_run(trained["run_id"])
+    texts = {
+        name: Path(client.download_artifacts(trained["run_id"], name, str(connected.folder))).read_text()
+        for name in ("data.json", "spec.json", "environment.txt")
+    }
+    named = {entry["table"]: entry for entry in json.loads(texts["data.json"])}
+    assert named["features"]["version"] == trained["data_versions"]["features"]
+    assert named["features"]["parks"] == trained["parks"]
+    assert named["features"]["until"].startswith(trained["holdout_from"])
+    assert json.loads(texts["spec.json"])["hash"] == run.data.params["spec"]
+    assert "\nxgboost==" in texts["environment.txt"]
+    assert run.data.tags["environment_hash"] == environment_hash(texts["environment.txt"])
 
 
 @pytest.mark.parametrize(
