@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from pipelines.ingestion import ingestion
-from pipelines.training import training
+from pipelines.compile import PIPELINES
 from pvforecast.features import DEFAULT_SPEC
 from pvforecast.lake import tables
 from pvforecast.model.recipe import Recipe
@@ -32,7 +31,7 @@ def test_every_field_of_a_park_is_explained() -> None:
 
 def test_every_parameter_of_a_pipeline_is_explained() -> None:
     explained = {name for cell in _first_column("pipelines.md", "parameter") for name in re.findall(r"`(\w+)`", cell)}
-    parameters = {name for made in (ingestion, training) for name in made.component_spec.inputs}
+    parameters = {name for made in PIPELINES.values() for name in made.component_spec.inputs}
     assert explained == parameters
 
 
