@@ -116,7 +116,7 @@ def imbalance_costs(table: Table, *, seed: int = 0) -> Figures:
     priced = table.where(~np.isnan(table.model.cost))
     if len(priced) == 0:
         return {}
-    energy = float((priced.target * priced.capacity_kw / 1000.0).sum())
+    energy = float((priced.target * priced.capacity_kw * priced.interval_hours / 1000.0).sum())
     result: Figures = {"hours": len(priced), "mwh": energy, "forecasters": {}}
     for name, track in priced.tracks.items():
         total = float(track.cost.sum())

@@ -23,6 +23,7 @@ from pvforecast.known import Floats, Times
 
 MIN_PRICE_HOURS = 168
 LOWEST, HIGHEST = 0.01, 0.99
+_HOUR = np.timedelta64(3600, "s")
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,15 @@ class Prices:
         return cls(valid_at, spread, spread.copy(), np.full(len(spread), np.nan))
 
     def at(self, hours: Times) -> tuple[Floats, Floats]:
-        """Cost of a missing and of a surplus MWh in each of `hours`; NaN where no price is. Shape [n] each."""
+        """Cost of a missing and of a surplus MWh at each of `hours`; NaN where no price is. Shape [n] each.
+
+        A price holds for the shortest step of the file, so hourly prices serve quarter hours too.
+        """
         if len(self.valid_at) == 0:
             return np.full(len(hours), np.nan), np.full(len(hours), np.nan)
-        row = np.minimum(np.searchsorted(self.valid_at, hours), len(self.valid_at) - 1)
-        found = self.valid_at[row] == hours
+        length = np.diff(self.valid_at).min() if len(self.valid_at) > 1 else _HOUR
+        row = np.maximum(np.searchsorted(self.valid_at, hours, side="right") - 1, 0)
+        found = (hours >= self.valid_at[row]) & (hours < self.valid_at[row] + length)
         return np.where(found, self.short[row], np.nan), np.where(found, self.long[row], np.nan)
 
     def best_level(self, issued_at: Times) -> Floats:

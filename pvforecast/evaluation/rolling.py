@@ -116,6 +116,12 @@ class ParkForecasts:
         return len(self.valid_at)
 
     @property
+    def interval_hours(self) -> float:
+        """Length of an interval."""
+        times = np.unique(self.valid_at)
+        return float(np.diff(times).min() / HOUR) if len(times) > 1 else 1.0
+
+    @property
     def lead_hours(self) -> Floats:
         """Hours from issue to the start of the interval."""
         return (self.valid_at - self.issued_at).astype("timedelta64[s]").astype(np.float64) / 3600.0

@@ -61,6 +61,7 @@ class Table:
     lead: Floats
     hour: npt.NDArray[np.int64]
     capacity_kw: Floats
+    interval_hours: Floats
     target: Floats
     daylight: Bools
     clear: Floats
@@ -106,6 +107,7 @@ def of_forecasts(forecast: ParkForecasts, prices: Prices | None = None) -> Table
         forecast.lead_hours[metered],
         ((solar - solar.astype("datetime64[D]")) // np.timedelta64(3600, "s")).astype(np.int64),
         forecast.capacity_kw[metered],
+        np.full(len(target), forecast.interval_hours),
         target,
         daylight,
         forecast.clear[metered],
@@ -147,7 +149,7 @@ def _track(
             low[:, at], high[:, at] = edge
     cost = np.full(len(target), np.nan)
     if prices is not None:
-        capacity = forecast.capacity_kw[metered] / 1000.0
+        capacity = forecast.capacity_kw[metered] / 1000.0 * forecast.interval_hours
         bid = imbalance.bids(filled, levels, prices.best_level(forecast.issued_at[metered]))
         cost = imbalance.costs(bid * capacity, target * capacity, *prices.at(forecast.valid_at[metered]))
     return Track(

@@ -61,6 +61,12 @@ def test_a_bid_is_the_quantile_of_its_level() -> None:
     assert imbalance.bids(np.array([[0.7]]), (0.5,), np.array([0.2])) == pytest.approx([0.7])
 
 
+def test_an_hourly_price_holds_for_its_quarter_hours_and_no_longer() -> None:
+    asked = START + np.array([-1, 0, 15, 45, 60, 119, 120]) * np.timedelta64(60, "s")
+    short, _ = market(2).at(asked)
+    assert np.isnan(short).tolist() == [True, False, False, False, False, False, True]
+
+
 def test_one_spread_bids_the_median() -> None:
     valid_at = START + np.arange(300) * HOUR
     assert Prices.of_spread(valid_at, np.full(300, 12.0)).best_level(valid_at[-1:]) == 0.5
