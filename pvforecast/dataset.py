@@ -15,6 +15,7 @@ from pvforecast import features as fx
 from pvforecast.known import HOUR, Floats, ParkRecord, Times
 
 EVER = np.datetime64("1990-01-01", "s")
+INTRADAY_HOURS = 12
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def build(
     """
     blocks = []
     for issued_at in issues:
-        valid_at = fx.horizon(issued_at, horizon_hours)
+        valid_at = fx.horizon(issued_at, horizon_hours, record.site.period)
         known = record.known_at(issued_at)
         capacity = np.full(len(valid_at), known.site.ac_capacity_kw)
         blocks.append((issued_at, valid_at, capacity, fx.build_known(spec, known, issued_at, valid_at)))
@@ -86,7 +87,13 @@ def build(
     target = record.truth(valid, as_of, healthy=healthy) / np.concatenate([capacity for _, _, capacity, _ in blocks])
     park = np.full(len(valid), record.site.park_id, dtype=object)
     return Rows(
-        spec, park, issued, valid, np.concatenate([x for *_, x in blocks]), target, fx.daylight(record.site, valid)
+        spec,
+        park,
+        issued,
+        valid,
+        np.concatenate([x for *_, x in blocks]),
+        target,
+        fx.daylight(record.site, valid, record.site.period),
     )
 
 
@@ -94,7 +101,32 @@ def training_rows(
     records: Iterable[ParkRecord], spec: fx.FeatureSpec, until: np.datetime64, horizon_hours: int = 48
 ) -> Rows:
     """Rows of all parks to learn from, issued before `until`; hours flagged as no evidence of a park have no target."""
-    return concat([build(r, spec, daily_issues(r, EVER, until), horizon_hours, healthy=True) for r in records])
+    return concat([of_park(record, spec, until, horizon_hours) for record in records])
+
+
+def of_park(
+    record: ParkRecord,
+    spec: fx.FeatureSpec,
+    until: np.datetime64,
+    horizon_hours: int = 48,
+    as_of: np.datetime64 | None = None,
+) -> Rows:
+    """Rows of one park to learn from: day-ahead of each day, and the next hours from an instant within each day.
+
+    Parameters
+    ----------
+    until : issue times lie before it.
+    as_of : targets are what was metered as known then; as finally known by default.
+    """
+    midnights = daily_issues(record, EVER, until)
+    within = [issue for issue in within_days(midnights) if issue < until]
+    day_ahead = build(record, spec, midnights, horizon_hours, as_of, healthy=True)
+    return concat([day_ahead, build(record, spec, within, INTRADAY_HOURS, as_of, healthy=True)])
+
+
+def within_days(midnights: Sequence[np.datetime64]) -> list[np.datetime64]:
+    """An issue time in the course of each day: from 5 to 18 o'clock in turn, so that all leads of all hours occur."""
+    return [midnight + (5 + 3 * n % 14) * HOUR for n, midnight in enumerate(midnights)]
 
 
 def daily_issues(record: ParkRecord, since: np.datetime64, until: np.datetime64) -> list[np.datetime64]:
@@ -115,9 +147,8 @@ def daily_issues(record: ParkRecord, since: np.datetime64, until: np.datetime64)
 
 def known_by(rows: Rows, as_of: np.datetime64) -> Rows:
     """Rows to learn from at `as_of`: metered, in daylight, and over before `as_of`."""
-    return rows.where(
-        ~np.isnan(rows.target) & rows.daylight & (rows.valid_at + HOUR <= as_of) & (rows.issued_at < as_of)
-    )
+    ended = rows.valid_at + HOUR <= as_of  # of shorter intervals too: the last hour may lack some
+    return rows.where(~np.isnan(rows.target) & rows.daylight & ended & (rows.issued_at < as_of))
 
 
 def concat(parts: Sequence[Rows]) -> Rows:
@@ -147,11 +178,11 @@ def to_frame(rows: Rows) -> pd.DataFrame:
 
 
 def from_frame(frame: pd.DataFrame, spec: fx.FeatureSpec) -> Rows:
-    """The inverse of `to_frame`; daylight is read off the sun-elevation feature."""
+    """The inverse of `to_frame`; daylight is read off the features of the sun."""
     x = frame[list(spec.names)].to_numpy(np.float32)
     times = {
         name: frame[name].dt.tz_localize(None).to_numpy().astype("datetime64[s]") for name in ("issued_at", "valid_at")
     }
-    daylight = x[:, spec.names.index("sun_elevation")] > fx.DAYLIGHT_ELEVATION_DEG
+    daylight = x[:, spec.names.index("sunlit_fraction")] > 0.5
     park = frame["park_id"].to_numpy(object)
     return Rows(spec, park, times["issued_at"], times["valid_at"], x, frame["target"].to_numpy(float), daylight)

@@ -10,13 +10,11 @@ calibration, the other members of the ensemble, clipping and the night rule chan
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xgboost as xgb
 
 from pvforecast import features as fx
 from pvforecast.contributions import EXPLAINS, Contributions
@@ -120,9 +118,7 @@ def group_of(feature: str) -> str:
 
 def levels_of(bundle: Bundle) -> tuple[float, ...]:
     """The levels that the bundle's XGBoost part was trained for; the bundle may answer more of them."""
-    learner = json.loads(_booster(bundle).save_config())["learner"]
-    alphas = learner["objective"].get("quantile_loss_param", {}).get("quantile_alpha", "[0.5]")
-    return tuple(float(f"{float(alpha):.6g}") for alpha in json.loads(alphas))
+    return bundle.ensemble.levels
 
 
 def contributions(bundle: Bundle, features: Features, level: float) -> npt.NDArray[np.float32]:
@@ -149,9 +145,7 @@ def contributions(bundle: Bundle, features: Features, level: float) -> npt.NDArr
             field="level",
             hint=f"the levels are {', '.join(map(str, levels))}",
         )
-    shap = _booster(bundle).predict(xgb.DMatrix(features, nthread=1), pred_contribs=True)
-    shap = shap.reshape(len(features), -1, features.shape[1] + 1)
-    return np.asarray(shap[:, levels.index(level) if shap.shape[1] > 1 else 0], np.float32)
+    return bundle.contributions(features)[:, levels.index(level)]
 
 
 def grouped(spec: FeatureSpec, shap: npt.NDArray[np.float32]) -> dict[str, Floats]:
@@ -206,10 +200,6 @@ def explain(bundle: Bundle, known: Known, issued_at: np.datetime64, hours: int, 
         {name: rows[:, at].astype(np.float64) for at, name in enumerate(bundle.spec.names)},
         capacity * answered,
     )
-
-
-def _booster(bundle: Bundle) -> Any:
-    return bundle._booster  # type: ignore[attr-defined]  # the bundle keeps it loaded
 
 
 def _kw(value: float) -> float:

@@ -80,9 +80,8 @@ def evaluate(clients: Clients, job: Job, log_metric: Callable[[str, float], None
 
 def compare(clients: Clients, job: Job, report_path: str) -> Compared:
     """See the component `compare`."""
-    recipe = recipe_of(job["recipe"])
     with clients.tracking.ending(job["run_id"]):
-        outcome: Comparison = learning.compare(clients.lake, clients.store, clients.tracking, job, recipe, job["parks"])
+        outcome: Comparison = learning.compare(clients.lake, clients.store, clients.tracking, job, job["parks"])
     _write(report_path, report.comparison(outcome))
     if not outcome.promotes:
         learning.keep_challenger(clients.store, clients.tracking, clients.promotions, job, outcome)
@@ -94,9 +93,8 @@ def compare(clients: Clients, job: Job, report_path: str) -> Compared:
 
 def refit(clients: Clients, job: Job) -> str:
     """See the component `refit`."""
-    recipe = recipe_of(job["recipe"])
     with clients.tracking.ending(job["run_id"]):
-        return learning.refit(clients.lake, clients.store, clients.tracking, job, recipe, job["parks"])
+        return learning.refit(clients.lake, clients.store, clients.tracking, job, job["parks"])
 
 
 def deploy(clients: Clients, job: Job, bundle_uri: str) -> dict[str, Any]:

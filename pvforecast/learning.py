@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from pvforecast import dataset, model_card, provenance
-from pvforecast.errors import InvalidInput, NotEnoughData
+from pvforecast.errors import BundleError, InvalidInput, NotEnoughData
 from pvforecast.evaluation import compare as comparing
 from pvforecast.evaluation import holdout, pages, report
 from pvforecast.evaluation.backtest import Scores, metered_daylight, score
 from pvforecast.evaluation.compare import Comparison
+from pvforecast.features.spec import extra_of
 from pvforecast.known import HOUR
 from pvforecast.lake import Lake, records, versions
 from pvforecast.lake.tables import GENERATION, WEATHER, features
@@ -85,6 +86,13 @@ def stored_rows(lake: Lake, recipe: Recipe, parks: Sequence[str], version: int |
     return dataset.concat(parts)
 
 
+def _with_stored_columns(lake: Lake, recipe: Recipe) -> Recipe:
+    """The recipe with the free weather columns that some park's stored rows have."""
+    delta = lake.delta(features(()))
+    stored = [extra_of(field.name) for field in delta.schema().fields] if delta else []
+    return recipe.with_columns({column for column, _ in filter(None, stored)})
+
+
 def data_versions(lake: Lake, recipe: Recipe) -> dict[str, int]:
     """Versions of the tables a training run stands on."""
     return {table.name: lake.version(table) for table in (GENERATION, WEATHER, features(recipe.spec.names))}
@@ -114,6 +122,7 @@ def train_challenger(
     actor : who started it by hand.
     pipeline_run : id of the pipeline's run.
     """
+    recipe = _with_stored_columns(lake, recipe)
     key = _key(as_of, recipe, parks, data_versions(lake, recipe), event_id)
     begun = _begun(tracking, promotions, key)
     if begun is None:
@@ -137,7 +146,7 @@ def train_challenger(
         )
     else:
         run_id, current, table_versions = begun
-    champion = bundles.load(store, current.bundle_uri) if current else None
+    champion, unreadable = _loaded(store, current)
     with tracking.ending(run_id):
         rows = stored_rows(lake, recipe, parks, table_versions["features"])
         judged_on = window(as_of, champion, recipe, rows.issued_at.min())
@@ -148,7 +157,11 @@ def train_challenger(
         tracking.log(
             run_id,
             params={"holdout_from": judged_on.holdout_from},
-            tags={"challenger_uri": uri, "environment_hash": provenance.environment_hash(environment)},
+            tags={
+                "challenger_uri": uri,
+                "environment_hash": provenance.environment_hash(environment),
+                "champion_unreadable": unreadable,
+            },
             text={
                 "environment.txt": environment,
                 "spec.json": to_json(recipe.as_dict()["spec"] | {"hash": recipe.spec.hash}),
@@ -160,7 +173,8 @@ def train_challenger(
         "as_of": str(as_of),
         "holdout_from": str(judged_on.holdout_from),
         "challenger_uri": uri,
-        "champion_uri": current.bundle_uri if current else "",
+        "champion_uri": current.bundle_uri if current and champion else "",
+        "champion_unreadable": unreadable,
         "predecessor_id": current.id if current else 0,
         "data_versions": table_versions,
     }
@@ -196,7 +210,6 @@ def compare(
     store: ObjectStore,
     tracking: Tracking,
     job: dict[str, Any],
-    recipe: Recipe,
     parks: Sequence[str],
 ) -> Comparison:
     """The verdict; logged to the run.
@@ -204,9 +217,12 @@ def compare(
     Costs, where the champion has another recipe: fitting that once more; and its features, if its spec differs.
     """
     challenger = bundles.load(store, job["challenger_uri"])
+    recipe = Recipe.from_dict(challenger.info["recipe"])
     if not job["champion_uri"]:
         results = evaluate(lake, store, tracking, job, parks)
-        outcome = comparing.first(_mean_nmae(results), _mean_nmae(results, "smart_persistence"))
+        lost = job.get("champion_unreadable", "")
+        why = f"the champion cannot be scored ({lost})" if lost else "first model"
+        outcome = comparing.first(_mean_nmae(results), _mean_nmae(results, "smart_persistence"), why)
     else:
         champion = bundles.load(store, job["champion_uri"])
         same = champion.info["recipe_hash"] == recipe.hash
@@ -265,19 +281,28 @@ def keep_challenger(
     return version
 
 
-def refit(
-    lake: Lake, store: ObjectStore, tracking: Tracking, job: dict[str, Any], recipe: Recipe, parks: Sequence[str]
-) -> str:
+def refit(lake: Lake, store: ObjectStore, tracking: Tracking, job: dict[str, Any], parks: Sequence[str]) -> str:
     """Fit the winning recipe on everything known at `as_of`; returns the URI of the bundle that will serve.
 
     Reads the versions that were judged, whatever was written since: equal versions give an equal bundle.
     """
     table_versions = {name: int(version) for name, version in job["data_versions"].items()}
+    recipe = Recipe.from_dict(bundles.load(store, job["challenger_uri"]).info["recipe"])
     rows = stored_rows(lake, recipe, parks, table_versions["features"])
     bundle = train(rows, recipe, np.datetime64(job["as_of"], "s"), _info(table_versions, "serving"))
     uri = bundles.save(store, bundle)
     tracking.log(job["run_id"], tags={"bundle_uri": uri}, text=model_card.files(bundle, uri, job["run_id"]))
     return uri
+
+
+def _loaded(store: ObjectStore, current: Promotion | None) -> tuple[Bundle | None, str]:
+    """The champion's bundle; or why it can't be had, e.g. a format of another release: that must not end training."""
+    if current is None:
+        return None, ""
+    try:
+        return bundles.load(store, current.bundle_uri), ""
+    except BundleError as error:
+        return None, str(error)
 
 
 def _key(

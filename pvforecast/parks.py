@@ -203,6 +203,7 @@ class Park(BaseModel):
                 Limit.between(item.begin, item.end, item.available_fraction, item.export_limit_kw)
                 for item in self.availability
             ),
+            self.resolution,
         )
 
 

@@ -28,10 +28,9 @@ def featurize(lake: Lake, park_id: str, as_of: np.datetime64, recipe: Recipe) ->
     from pvforecast.lake.tables import features
 
     record = records.load(lake, park_id)
-    rows = dataset.build(
-        record, recipe.spec, dataset.daily_issues(record, dataset.EVER, as_of), HORIZON_HOURS, as_of, healthy=True
-    )
-    lake.replace_park(features(recipe.spec.names), park_id, dataset.to_frame(rows), metadata={"spec": recipe.spec.hash})
+    spec = recipe.with_columns_of([record]).spec
+    rows = dataset.of_park(record, spec, as_of, HORIZON_HOURS, as_of)
+    lake.replace_park(features(spec.names), park_id, dataset.to_frame(rows), metadata={"spec": spec.hash})
     return len(rows)
 
 

@@ -6,6 +6,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import numpy as np
+
+PERIODS = {"PT1H": np.timedelta64(3600, "s"), "PT15M": np.timedelta64(900, "s")}
+
 
 class Plane(NamedTuple):
     """One array of modules: degrees from horizontal, degrees east of north, its share of the park's DC capacity."""
@@ -51,6 +55,7 @@ class Site:
     arrays : the park's planes where it has more than one (east and west); shares add up to 1.
     export_limit_kw : what the connection lets out at most, None: all the park can produce.
     availability : times of less, known or planned, ascending, none of which overlap. Physics knows neither.
+    resolution : ISO 8601 duration of the interval that its power is metered and forecast in, a key of `PERIODS`.
     """
 
     park_id: str
@@ -65,6 +70,12 @@ class Site:
     # Not hashed: sites are keys of caches, and a long schedule would slow each look-up.
     export_limit_kw: float | None = field(default=None, hash=False)
     availability: tuple[Limit, ...] = field(default=(), hash=False)
+    resolution: str = "PT1H"
+
+    @property
+    def period(self) -> np.timedelta64:
+        """The interval that its power is metered and forecast in."""
+        return PERIODS[self.resolution]
 
     @property
     def planes(self) -> tuple[Plane, ...]:
@@ -76,6 +87,8 @@ class Site:
         values = asdict(self)
         if self.export_limit_kw is None and not self.availability:
             del values["export_limit_kw"], values["availability"]
+        if self.resolution == "PT1H":
+            del values["resolution"]
         return values
 
     @classmethod

@@ -8,7 +8,10 @@ import xgboost as xgb
 from pvforecast import features
 from pvforecast.features import DEFAULT_SPEC, FeatureSpec
 from pvforecast.known import HOUR, ParkRecord, Times, WeatherRun
+from pvforecast.model import calibration
 from pvforecast.model.bundle import Bundle
+from pvforecast.model.columns import base
+from pvforecast.model.ensemble import Ensemble
 from pvforecast.site import Site
 
 START = np.datetime64("2013-05-01T06:00:00", "s")
@@ -53,15 +56,16 @@ def tiny_bundle(
     ]
     x = np.concatenate([block[0] for block in blocks])
     y = np.concatenate([block[1] for block in blocks]) / history.site.ac_capacity_kw
-    matrix = xgb.QuantileDMatrix(x, np.nan_to_num(y), nthread=1, max_bin=64)
+    matrix = xgb.QuantileDMatrix(x[:, base(spec.names)], np.nan_to_num(y), nthread=1, max_bin=64)
     parameters = {
         "objective": "reg:quantileerror", "quantile_alpha": list(quantiles), "max_depth": 3, "eta": 0.4,
         "tree_method": "hist", "max_bin": 64, "subsample": 0.8, "seed": seed, "nthread": 1,
     }  # fmt: skip
     booster = xgb.train(parameters, matrix, rounds)
-    shifts = np.tile(np.linspace(-0.01, 0.01, len(quantiles)), (2, 1))
+    ensemble = Ensemble(spec.names, quantiles, booster, None, None, (-23.44, 23.44))
     info = {"seed": seed, "trained_until": "2000-01-01T00:00:00"}
-    return Bundle(bytes(booster.save_raw("ubj")), spec, quantiles, shifts, (0.0, 24.0), x[:8], info)
+    moves = np.tile(np.linspace(-0.05, 0.05, len(quantiles)), (*calibration.SHAPE, 1))
+    return Bundle(ensemble, None, moves, spec, quantiles, x[:8], info)
 
 
 def _run(whole: WeatherRun, at: np.datetime64) -> WeatherRun:

@@ -74,7 +74,7 @@ def run(
     parks: dict[str, _Park] = {}
     for park_id in park_ids:
         try:
-            parks[park_id] = _Park(DayCutter(records.load(lake, park_id)), store.load(lake, park_id))
+            parks[park_id] = _Park(DayCutter(records.load(lake, park_id, hourly=True)), store.load(lake, park_id))
         except PvForecastError as error:
             yield Line(park_id, "", _text(as_of), FAILED, str(error))
     due = sorted((moment, name) for name, park in parks.items() for moment in _moments(park.cutter.site, as_of, until))
@@ -105,10 +105,11 @@ def make_references(
         if existing and not replace:
             yield _described(existing[0], "kept")
             continue
-        record = records.load(lake, park_id)
+        record = records.load(lake, park_id, hourly=True)
         reference = make(record, until)
         if reference.kind == PROVISIONAL:
-            reference = make(record, until, [records.load(lake, other) for other in everyone if other != park_id])
+            others = [records.load(lake, other, hourly=True) for other in everyone if other != park_id]
+            reference = make(record, until, others)
         store.save(lake, reference, stored_at)
         yield _described(reference, "made")
 

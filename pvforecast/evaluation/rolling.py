@@ -129,9 +129,7 @@ class ParkForecasts:
 
 def recipe_for(records: Sequence[ParkRecord], quantiles: tuple[float, ...] | None) -> Recipe:
     """The recipe a backtest trains: the default one, for the weather columns of these records and these levels."""
-    overrides = {} if quantiles is None else {"quantiles": quantiles}
-    chosen: Callable[..., Recipe] | None = getattr(Recipe, "for_records", None)
-    return chosen(records, **overrides) if chosen is not None else Recipe(**overrides)  # type: ignore[arg-type]
+    return Recipe.for_records(records, **({} if quantiles is None else {"quantiles": quantiles}))
 
 
 def as_known(record: ParkRecord, as_of: np.datetime64) -> ParkRecord:

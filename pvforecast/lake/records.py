@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,15 +19,17 @@ from pvforecast.lake.tables import GENERATION, PARKS, WEATHER
 from pvforecast.site import Limit, Plane, Site
 
 _RECENT = timedelta(days=3)
+_HOUR_S = 3600
 _TICK = timedelta(microseconds=1)
 
 
-def load(lake: Lake, park_id: str, *, versions: dict[str, int] | None = None) -> ParkRecord:
+def load(lake: Lake, park_id: str, *, versions: dict[str, int] | None = None, hourly: bool = False) -> ParkRecord:
     """Everything processed about a park.
 
     Parameters
     ----------
     versions : table name -> version to read; the current one where not named.
+    hourly : in whole hours, also of a park of another resolution.
 
     Raises
     ------
@@ -36,7 +39,10 @@ def load(lake: Lake, park_id: str, *, versions: dict[str, int] | None = None) ->
     version = (versions or {}).get
     generation = lake.read(GENERATION, park_id=park_id, version=version(GENERATION.name))
     weather = lake.read(WEATHER, park_id=park_id, version=version(WEATHER.name))
-    return _record(sites(lake, park_id), generation, weather)
+    facts = sites(lake, park_id)
+    if hourly:
+        facts = [(begin, replace(site, resolution="PT1H")) for begin, site in facts]
+    return _record(facts, generation, weather)
 
 
 def known(lake: Lake, park_ids: Sequence[str], as_of: np.datetime64) -> dict[str, Known]:
@@ -87,7 +93,8 @@ def _newest_runs(
 
 def _record(facts: Sequence[tuple[np.datetime64, Site]], generation: pa.Table, weather: pa.Table) -> ParkRecord:
     """Of one park's rows."""
-    generation = _hourly(generation)
+    period_s = int(facts[-1][1].period / np.timedelta64(1, "s"))
+    generation = generation.filter(pc.equal(generation["period_s"], period_s))
     hours, available, power = (
         _times(generation, "valid_at"),
         _times(generation, "available_at"),
@@ -96,6 +103,8 @@ def _record(facts: Sequence[tuple[np.datetime64, Site]], generation: pa.Table, w
     order = np.lexsort((available, hours))
     flags = _words(generation, "flags")[order]
     runs = _runs(_hourly(weather))
+    if period_s != _HOUR_S:
+        runs = _finest(runs, _runs(weather.filter(pc.equal(weather["period_s"], period_s))))
     return ParkRecord(facts[-1][1], runs, hours[order], available[order], power[order], tuple(facts), flags)
 
 
@@ -126,7 +135,7 @@ def _facts(lake: Lake, park_ids: Sequence[str]) -> dict[str, list[tuple[np.datet
 
 def _site(facts: dict[str, Any]) -> Site:
     """Of the facts as `pvforecast.parks` writes them: read here without pydantic, which the drift job lacks."""
-    apart = ("park_id", "arrays", "export_limit_kw", "availability")
+    apart = ("park_id", "arrays", "export_limit_kw", "availability", "resolution")
     named = {name: facts[name] for name in Site.__dataclass_fields__ if name not in apart}
     arrays = facts.get("arrays") or []
     total = sum(array["dc_capacity_kw"] for array in arrays)
@@ -143,11 +152,24 @@ def _site(facts: dict[str, Any]) -> Site:
         for item in facts.get("availability") or []
     )
     export_limit_kw = facts.get("export_limit_kw")
-    return Site(park_id=facts["id"], **named, arrays=planes, export_limit_kw=export_limit_kw, availability=limits)
+    return Site(
+        park_id=facts["id"],
+        **named,
+        arrays=planes,
+        export_limit_kw=export_limit_kw,
+        availability=limits,
+        resolution=facts.get("resolution", "PT1H"),
+    )
 
 
 def _hourly(rows: pa.Table) -> pa.Table:
-    return rows.filter(pc.equal(rows["period_s"], 3600))
+    return rows.filter(pc.equal(rows["period_s"], _HOUR_S))
+
+
+def _finest(hourly: Sequence[WeatherRun], finer: Sequence[WeatherRun]) -> tuple[WeatherRun, ...]:
+    """Each run in short intervals where it was delivered so; features interpolate the others."""
+    better = {(run.source, run.run_at, run.available_at): run for run in finer}
+    return tuple(better.get((run.source, run.run_at, run.available_at), run) for run in hourly)
 
 
 def _runs(weather: pa.Table) -> tuple[WeatherRun, ...]:

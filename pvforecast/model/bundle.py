@@ -1,8 +1,11 @@
 """A model bundle: an immutable folder in S3, loaded only if it still computes what it computed when it was made.
 
-    models/bundles/<bundle_id>/model.ubj        the XGBoost booster; never a pickle
-    models/bundles/<bundle_id>/bundle.json      feature spec, quantiles, calibration, recipe, data versions, git commit
-    models/bundles/<bundle_id>/golden.arrow     input rows with the outputs that this bundle gave for them
+    models/bundles/<bundle_id>/model.ubj         the XGBoost booster; never a pickle
+    models/bundles/<bundle_id>/forests.arrow     the forests' arrays; empty without any
+    models/bundles/<bundle_id>/corrector.ubj     the booster that corrects by recent output; empty without one
+    models/bundles/<bundle_id>/dependence.arrow  how the errors of parks and hours go together; empty if not known
+    models/bundles/<bundle_id>/bundle.json       feature spec, quantiles, calibration, recipe, data versions, git commit
+    models/bundles/<bundle_id>/golden.arrow      input rows with the outputs that this bundle gave for them
 
 A booster saved by another XGBoost can load without an error and answer garbage: `load` replays the golden rows and
 refuses when they differ. A damaged file can end the whole process inside Arrow or XGBoost: `load` compares the bytes
@@ -23,11 +26,23 @@ import xgboost as xgb
 
 from pvforecast.errors import BundleError, SpecMismatch
 from pvforecast.features import Features, FeatureSpec
+from pvforecast.features.spec import LEAD
+from pvforecast.known import Floats
+from pvforecast.model import calibration
+from pvforecast.model.columns import base, column
+from pvforecast.model.corrector import Corrector
+from pvforecast.model.ensemble import Ensemble
+from pvforecast.model.forest import QuantileForest
 from pvforecast.objects import ObjectStore
+from pvforecast.portfolio import Dependence
 
 GOLDEN_TOLERANCE = 1e-5  # across machines; on one image and CPU type the bits are equal
 PREFIX = "models/bundles"
+FILES = ("bundle.json", "model.ubj", "forests.arrow", "corrector.ubj", "dependence.arrow", "golden.arrow")
+FORMAT = 2
+
 _OTHER_VERSION = "serve another version: pvf model rollback"
+_HALF = (0.25, 0.5, 0.75)
 
 Quantiles = npt.NDArray[np.float32]
 
@@ -38,24 +53,20 @@ class Bundle:
 
     Attributes
     ----------
+    calibration : shape [rungs, lead bins, sky bins, quantiles]; see `pvforecast.model.calibration`.
     quantiles : ascending levels, e.g. (0.05, ..., 0.95).
-    shifts : shape [lead bins, quantiles], added to the raw quantiles (conformal calibration), fraction of capacity.
-    lead_edges : hours; row i of `shifts` holds for leads in [lead_edges[i], lead_edges[i + 1]).
     info : everything else that `bundle.json` records (trained_until, data versions, parks, recipe, ...).
+    dependence : for portfolios; None where it was not learned.
     """
 
-    booster_ubj: bytes
+    ensemble: Ensemble
+    corrector: Corrector | None
+    calibration: npt.NDArray[np.float64]
     spec: FeatureSpec
     quantiles: tuple[float, ...]
-    shifts: npt.NDArray[np.float64]
-    lead_edges: tuple[float, ...]
     golden_features: Features
     info: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        booster = xgb.Booster({"nthread": 1})
-        booster.load_model(bytearray(self.booster_ubj))
-        object.__setattr__(self, "_booster", booster)
+    dependence: Dependence | None = None
 
     def predict(self, features: Features, spec_hash: str | None = None) -> Quantiles:
         """Calibrated quantiles of power as a fraction of `ac_capacity_kw`.
@@ -80,46 +91,69 @@ class Bundle:
             raise SpecMismatch(f"shape {features.shape}, the model needs [n, {len(self.spec)}]", field="features")
         if len(features) == 0:
             return np.zeros((0, len(self.quantiles)), np.float32)
-        booster: xgb.Booster = self._booster  # type: ignore[attr-defined]
-        raw = booster.inplace_predict(features).reshape(len(features), len(self.quantiles))
-        if "lead_hours" in self.spec.names:
-            lead = features[:, self.spec.names.index("lead_hours")]
-        else:
-            lead = np.zeros(len(features), np.float32)
-        row = np.clip(np.searchsorted(self.lead_edges, lead, side="right") - 1, 0, len(self.shifts) - 1)
-        moved = np.sort(raw, axis=1).astype(np.float64) + self.shifts[row]
-        return np.clip(np.sort(moved, axis=1), 0.0, 1.0).astype(np.float32)
+        raw = self.ensemble.quantiles(features, self.quantiles)
+        moved = corrected(raw, features, self.quantiles, self.corrector)
+        where = calibration.cells(features, column(features, self.spec.names, LEAD), self.spec.names)
+        return calibration.apply(moved, self.calibration, self.quantiles, where).astype(np.float32)
+
+    def contributions(self, features: Features) -> Quantiles:
+        """XGBoost's SHAP values of its part of the forecast, fraction of capacity.
+
+        Returns
+        -------
+        Shape [n, levels of the ensemble, len(spec) + 1]: what XGBoost answers without any feature stands last; 0 for
+        features that it does not look at.
+        """
+        columns = base(self.spec.names)
+        rows = xgb.DMatrix(features[:, columns], nthread=1)
+        own = self.ensemble.booster.predict(rows, pred_contribs=True).reshape(len(features), -1, len(columns) + 1)
+        result = np.zeros((len(features), own.shape[1], len(self.spec) + 1), np.float32)
+        result[:, :, [*columns, -1]] = own
+        return result
 
     @property
     def files(self) -> dict[str, bytes]:
-        """The three files of the bundle. Equal training gives equal bytes."""
+        """The files of the bundle. Equal training gives equal bytes."""
         header = {
             **self.info,
+            "format": FORMAT,
             "spec": {"names": self.spec.names, "version": self.spec.version, "hash": self.spec.hash},
             "quantiles": self.quantiles,
-            "shifts": self.shifts.tolist(),
-            "lead_edges": self.lead_edges,
+            "boosted": self.ensemble.levels,
+            "seen_declination_deg": self.ensemble.seen,
+            "calibration": self.calibration.tolist(),
         }
-        expected = self.predict(self.golden_features)
-        golden = pa.table(
-            {
-                "features": pa.array(list(self.golden_features), pa.list_(pa.float32())),
-                "quantiles": pa.array(list(expected), pa.list_(pa.float32())),
-            }
-        )
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, golden.schema) as writer:
-            writer.write_table(golden)
+        forests = {"level": self.ensemble.level, "ratio": self.ensemble.ratio}
+        golden = {"features": self.golden_features, "quantiles": self.predict(self.golden_features)}
         return {
-            "model.ubj": self.booster_ubj,
-            "golden.arrow": bytes(sink.getvalue()),
             "bundle.json": json.dumps(header, sort_keys=True, indent=1).encode(),
+            "model.ubj": bytes(self.ensemble.booster.save_raw("ubj")),
+            "forests.arrow": _pack(
+                {f"{forest}.{name}": a for forest, f in forests.items() if f for name, a in f.arrays().items()}
+            ),
+            "corrector.ubj": bytes(self.corrector.booster.save_raw("ubj")) if self.corrector else b"",
+            "dependence.arrow": self.dependence.to_bytes() if self.dependence else b"",
+            "golden.arrow": _pack(golden),
         }
 
     @property
     def bundle_id(self) -> str:
         """First 16 hex digits of the SHA-256 over the files: equal content, equal id."""
         return _digest(self.files)
+
+
+def corrected(quantiles: Floats, features: Features, levels: tuple[float, ...], corrector: Corrector | None) -> Floats:
+    """Quantiles moved by what the park did lately, within [0, 1]. Shape [n, levels]."""
+    if corrector is None:
+        return quantiles
+    shift = corrector.shift(features, centre(quantiles, levels))
+    return np.clip(quantiles + shift[:, None], 0.0, 1.0)
+
+
+def centre(quantiles: Floats, levels: tuple[float, ...]) -> Floats:
+    """Median and width of the central half of each forecast. Shape [n, 2]."""
+    low, middle, high = (int(np.argmin(np.abs(np.asarray(levels) - level))) for level in _HALF)
+    return np.stack([quantiles[:, middle], quantiles[:, high] - quantiles[:, low]], axis=1)
 
 
 def save(store: ObjectStore, bundle: Bundle) -> str:
@@ -140,7 +174,7 @@ def load(store: ObjectStore, uri: str) -> Bundle:
     """
     prefix = uri.removeprefix(f"s3://{store.bucket}/").rstrip("/")
     try:
-        files = {name: store.get(f"{prefix}/{name}") for name in ("bundle.json", "model.ubj", "golden.arrow")}
+        files = {name: store.get(f"{prefix}/{name}") for name in FILES}
     except KeyError as error:
         raise BundleError(f"{uri} has no {error.args[0]}", hint=_OTHER_VERSION) from error
     if _digest(files) != prefix.rsplit("/", 1)[-1]:
@@ -149,26 +183,38 @@ def load(store: ObjectStore, uri: str) -> Bundle:
 
 
 def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
-    """As `load`, from the bytes of the three files."""
+    """As `load`, from the bytes of the files."""
     try:
         info = json.loads(files["bundle.json"])
+        if info.pop("format") != FORMAT:
+            raise BundleError(f"{uri} is of another format than {FORMAT}", hint="train anew: pvf pipeline run training")
         spec = FeatureSpec(tuple(info["spec"]["names"]), info["spec"]["version"])
-        with pa.ipc.open_file(pa.BufferReader(files["golden.arrow"])) as reader:
-            golden = reader.read_all()
-        features, expected = (np.array(golden[name].to_pylist(), np.float32) for name in ("features", "quantiles"))
         if spec.hash != info.pop("spec")["hash"]:
             raise BundleError(f"{uri}: bundle.json was altered: its spec is not that of its hash", hint=_OTHER_VERSION)
+        golden = _unpack(files["golden.arrow"])
+        features, expected = golden["features"].reshape(-1, len(spec)), golden["quantiles"]
+        boosted, seen = tuple(info.pop("boosted")), info.pop("seen_declination_deg")
+        forests = _forests(files["forests.arrow"])
         bundle = Bundle(
-            files["model.ubj"],
+            Ensemble(
+                spec.names,
+                boosted,
+                _booster(files["model.ubj"]),
+                forests.get("level"),
+                forests.get("ratio"),
+                (float(seen[0]), float(seen[1])),
+            ),
+            Corrector(spec.names, _booster(files["corrector.ubj"])) if files["corrector.ubj"] else None,
+            np.array(info.pop("calibration")),
             spec,
             tuple(info.pop("quantiles")),
-            np.array(info.pop("shifts")),
-            tuple(info.pop("lead_edges")),
             features,
             info,
+            Dependence.from_bytes(files["dependence.arrow"]) if files["dependence.arrow"] else None,
         )
-        difference = float(np.abs(bundle.predict(features) - expected).max(initial=0.0))
-    except (ValueError, KeyError, TypeError, SpecMismatch, pa.ArrowInvalid, xgb.core.XGBoostError) as error:
+        again = bundle.predict(features)
+        difference = float(np.abs(again - expected.reshape(again.shape)).max(initial=0.0))
+    except (ValueError, KeyError, TypeError, IndexError, SpecMismatch, pa.ArrowInvalid, xgb.core.XGBoostError) as error:
         raise BundleError(f"{uri} cannot be read: {error}", hint=_OTHER_VERSION) from error
     if not difference <= GOLDEN_TOLERANCE:
         raise BundleError(
@@ -176,6 +222,43 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
             hint=f"this is xgboost {xgb.__version__}, it was made by {info.get('versions', {}).get('xgboost')}",
         )
     return bundle
+
+
+def _booster(data: bytes) -> xgb.Booster:
+    booster = xgb.Booster({"nthread": 1})
+    booster.load_model(bytearray(data))
+    return booster
+
+
+def _forests(data: bytes) -> dict[str, QuantileForest]:
+    arrays: dict[str, dict[str, Any]] = {}
+    for name, values in (_unpack(data) if data else {}).items():
+        forest, _, array = name.partition(".")
+        arrays.setdefault(forest, {})[array] = values
+    return {forest: QuantileForest(**own) for forest, own in arrays.items()}
+
+
+def _pack(arrays: dict[str, npt.NDArray[Any]]) -> bytes:
+    """Arrays as one Arrow file, flat; nothing for none. Equal arrays give equal bytes."""
+    if not arrays:
+        return b""
+    columns = {name: np.ascontiguousarray(values).ravel() for name, values in arrays.items()}
+    lists = [pa.LargeListArray.from_arrays([0, len(values)], pa.array(values)) for values in columns.values()]
+    schema = pa.schema([pa.field(name, column.type) for name, column in zip(columns, lists, strict=True)])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_batch(pa.record_batch(lists, schema=schema))
+    return bytes(sink.getvalue())
+
+
+def _unpack(data: bytes) -> dict[str, npt.NDArray[Any]]:
+    """The inverse of `_pack`, but for shapes."""
+    with pa.ipc.open_file(pa.BufferReader(data)) as reader:
+        batch = reader.get_batch(0)
+    return {
+        name: column.flatten().to_numpy(zero_copy_only=False)
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    }
 
 
 def _digest(files: dict[str, bytes]) -> str:

@@ -4,28 +4,65 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pvforecast.features import DEFAULT_SPEC, FeatureSpec
+from pvforecast.features.spec import DEFAULT_SPEC, FeatureSpec, with_extra
+from pvforecast.known import WEATHER_VARIABLES, ParkRecord
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what is learned from given rows. Two recipes with one hash are the same recipe."""
+    """Everything that decides what is learned from given rows. Two recipes with one hash are the same recipe.
+
+    Attributes
+    ----------
+    quantiles : levels that the model answers, ascending.
+    boosted : levels that XGBoost is trained for; the others lie between, in the shape that the forest gives.
+    rounds ... max_bin : of XGBoost.
+    trees ... forest_rows : of the two forests; rows of each, drawn where there are more.
+    booster_rows : rows for XGBoost, drawn where there are more.
+    corrector_rounds : of the correction by recent output; 0: none.
+    calibration_folds : stretches of days, each forecast by a model that has not seen it.
+    without_weather : every so many rows, one is shown a second time without its weather.
+    """
 
     spec: FeatureSpec = DEFAULT_SPEC
     quantiles: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-    rounds: int = 250
+    boosted: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+    rounds: int = 120
     max_depth: int = 7
-    eta: float = 0.04
+    eta: float = 0.08
     min_child_weight: float = 40.0
     subsample: float = 0.5
-    colsample_bytree: float = 0.3
+    colsample_bytree: float = 0.5
     max_bin: int = 128
-    calibration_folds: int = 3
+    booster_rows: int = 300_000
+    trees: int = 50
+    min_leaf: int = 5
+    max_leaves: int = 3_000
+    max_features: float = 0.7
+    forest_rows: int = 40_000
+    corrector_rounds: int = 150
+    calibration_folds: int = 4
     without_weather: int = 7
     seed: int = 20130101
+
+    @classmethod
+    def for_records(cls, records: Iterable[ParkRecord], **settings: Any) -> Recipe:
+        """The default recipe with features of each free weather column (``x_*``) that the records have."""
+        return cls(**settings).with_columns_of(records)
+
+    def with_columns_of(self, records: Iterable[ParkRecord]) -> Recipe:
+        """This recipe with features of each free weather column that the records have."""
+        columns = {name for record in records for run in record.runs for name in run.variables}
+        return self.with_columns(columns.difference(WEATHER_VARIABLES))
+
+    def with_columns(self, columns: Iterable[str]) -> Recipe:
+        """This recipe with features of these free weather columns (``x_*``), where it lacks them."""
+        new = [column for column in columns if column not in self.spec.names]
+        return replace(self, spec=with_extra(new, self.spec)) if new else self
 
     @property
     def hash(self) -> str:
@@ -40,13 +77,14 @@ class Recipe:
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
         """The inverse of `as_dict`; unknown settings of a newer version raise TypeError."""
         spec = FeatureSpec(tuple(values["spec"]["names"]), int(values["spec"]["version"]))
-        return cls(**{**values, "spec": spec, "quantiles": tuple(values["quantiles"])})
+        levels = {name: tuple(values[name]) for name in ("quantiles", "boosted")}
+        return cls(**{**values, **levels, "spec": spec})
 
     def params(self) -> dict[str, Any]:
         """For `xgboost.train`."""
         return {
             "objective": "reg:quantileerror",
-            "quantile_alpha": list(self.quantiles),
+            "quantile_alpha": list(self.boosted),
             "tree_method": "hist",
             "max_depth": self.max_depth,
             "eta": self.eta,

@@ -1,12 +1,9 @@
-"""Fits the quantile model: one global XGBoost for all parks, calibrated out of fold.
-
-The recipe is the one that won by cross-validation over all seasons (docs/model.md): all quantile levels in one
-`reg:quantileerror` model, daylight rows only, many small steps, small column samples.
-"""
+"""Fits a bundle: the ensemble, its correction by recent output, and the calibration of both, on days not seen."""
 
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,21 +12,24 @@ import xgboost as xgb
 
 from pvforecast.dataset import Rows, known_by
 from pvforecast.errors import NotEnoughData
-from pvforecast.features import WEATHER_DERIVED, FeatureSpec
-from pvforecast.model.bundle import Bundle
+from pvforecast.known import Floats
+from pvforecast.model import calibration, columns, corrector, ensemble
+from pvforecast.model.bundle import Bundle, centre, corrected
+from pvforecast.model.corrector import Corrector
 from pvforecast.model.recipe import Recipe
 
-LEAD_EDGES = (0.0, 24.0)
-MIN_ROWS = 500
+MIN_ROWS = 200
+_MIN_CORRECTED = 500  # rows with recent output, below which nothing is said of their errors
 _GOLDEN_ROWS = 64
+_STRETCH_DAYS = 7
+_BLIND = 5  # every so many rows, one is calibrated without weather, and another without history
 
 
 def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any] | None = None) -> Bundle:
     """Fit and calibrate on everything known at `as_of`.
 
-    Calibration is conformal: the rows are cut into `calibration_folds` blocks of consecutive days, each predicted by
-    a model that did not see it, and each quantile is shifted, per lead-time bin, by the residual quantile that makes
-    its out-of-fold coverage exact (after Romano et al. 2019, Conformalized Quantile Regression).
+    The days are dealt into `calibration_folds` folds; each is forecast by an ensemble that has not seen it. The
+    correction learns the errors of those forecasts, and the calibration what is left of them.
 
     Raises
     ------
@@ -43,15 +43,21 @@ def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any]
             field="as_of",
             hint="ingest more history, or train later",
         )
-    shifts = _shifts(known, recipe)
-    booster = _fit(known, recipe)
+    known = drawn(known, recipe.booster_rows, recipe.seed)
+    target = np.clip(known.target, 0.0, 1.0)
+    names = recipe.spec.names
+    shown = _with_less(known.features, names)
+    raw = _unseen(known, target, shown, recipe)
+    correction = _correction(target, shown, raw, recipe)
     golden = np.linspace(0, len(known) - 1, _GOLDEN_ROWS).astype(int)
+    where = calibration.cells(shown, known.lead_hours, names)
+    moved = corrected(raw, shown, recipe.quantiles, correction)
     return Bundle(
-        bytes(booster.save_raw("ubj")),
+        ensemble.fit(known.features, target, names, recipe),
+        correction,
+        calibration.fit(moved, target, recipe.quantiles, where),
         recipe.spec,
         recipe.quantiles,
-        shifts,
-        LEAD_EDGES,
         known.features[golden],
         {
             **(info or {}),
@@ -60,48 +66,72 @@ def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any]
             "trained_until": str(as_of),
             "trained_rows": len(known),
             "parks": sorted({str(park) for park in known.park_id}),
-            "resolution": "PT1H",
             "versions": {"xgboost": xgb.__version__, "numpy": np.__version__, "python": platform.python_version()},
         },
     )
 
 
-def _fit(rows: Rows, recipe: Recipe) -> xgb.Booster:
-    """Every `without_weather`-th row is shown a second time with its weather taken away.
+def folds(rows: Rows, number: int) -> npt.NDArray[np.int64]:
+    """The fold of each row, 0 to `number` - 1: weeks in turn, shorter stretches of days where there are few. Shape [n].
 
-    Where a weather run ends before the horizon does, the model then falls back on sun and history; a model that
-    never saw missing weather answered noon power at sunset.
+    All rows of a day are in one fold, whenever they were issued. Weeks in turn, so that each fold knows all seasons:
+    with one long stretch a fold, the errors were those of unseen seasons, and a correction learned from them did harm.
+
+    Raises
+    ------
+    NotEnoughData
+        there are fewer days than folds.
     """
-    blind = rows.features[:: recipe.without_weather].copy()
-    blind[:, _weather_columns(recipe.spec)] = np.nan
-    features = np.concatenate([rows.features, blind])
-    target = np.clip(np.concatenate([rows.target, rows.target[:: recipe.without_weather]]), 0.0, 1.0)
-    data = xgb.QuantileDMatrix(features, target, max_bin=recipe.max_bin, nthread=2)
-    return xgb.train(recipe.params(), data, num_boost_round=recipe.rounds)
-
-
-def _weather_columns(spec: FeatureSpec) -> list[int]:
-    return [at for at, name in enumerate(spec.names) if name in WEATHER_DERIVED]
-
-
-def _shifts(rows: Rows, recipe: Recipe) -> npt.NDArray[np.float64]:
-    """Shape [lead bins, quantiles]: what to add to each sorted raw quantile, fraction of capacity."""
-    day = rows.issued_at.astype("datetime64[D]")
-    edges = np.quantile(day.astype(np.int64), np.linspace(0, 1, recipe.calibration_folds + 1))
-    fold = np.clip(np.searchsorted(edges, day.astype(np.int64), side="right") - 1, 0, recipe.calibration_folds - 1)
-    if len(np.unique(fold)) < recipe.calibration_folds:
+    day = rows.valid_at.astype("datetime64[D]").astype(np.int64)
+    days, number_of_day = np.unique(day, return_inverse=True)
+    if len(days) < number:
         raise NotEnoughData(
-            f"{len(np.unique(day))} issue days, too few for {recipe.calibration_folds} folds of days",
+            f"{len(days)} days, too few for {number} folds of days",
             field="as_of",
             hint="ingest more history, or train later",
         )
-    predicted = np.zeros((len(rows), len(recipe.quantiles)))
+    stretch = max(1, min(_STRETCH_DAYS, len(days) // (2 * number)))
+    fold: npt.NDArray[np.int64] = number_of_day // stretch % number
+    return fold
+
+
+def drawn(rows: Rows, most: int, seed: int) -> Rows:
+    """At most so many rows, the same ones for the same seed, in their order."""
+    if len(rows) <= most:
+        return rows
+    kept = np.zeros(len(rows), bool)
+    kept[np.random.default_rng(seed).choice(len(rows), most, replace=False)] = True
+    return rows.where(kept)
+
+
+def _unseen(rows: Rows, target: Floats, shown: npt.NDArray[np.float32], recipe: Recipe) -> Floats:
+    """Raw quantiles of each row by an ensemble that has not seen its stretch of days. Shape [n, levels]."""
+    fold = folds(rows, recipe.calibration_folds)
+    light = replace(recipe, booster_rows=recipe.booster_rows // recipe.calibration_folds)
+    result = np.empty((len(rows), len(recipe.quantiles)))
     for number in range(recipe.calibration_folds):
         held_out = fold == number
-        booster = _fit(rows.where(~held_out), recipe)
-        predicted[held_out] = np.sort(booster.inplace_predict(rows.features[held_out]), axis=1)
-    residual = np.clip(rows.target, 0.0, 1.0)[:, None] - predicted
-    lead_bin = np.searchsorted(LEAD_EDGES, rows.lead_hours, side="right") - 1
-    bins = [lead_bin == b for b in range(len(LEAD_EDGES))]
-    of_bin = [residual[inside if inside.any() else ~inside] for inside in bins]  # no such lead: as all others
-    return np.array([[np.quantile(r[:, q], level) for q, level in enumerate(recipe.quantiles)] for r in of_bin])
+        seen = np.flatnonzero(~held_out)
+        if len(seen) > light.booster_rows:
+            seen = seen[np.sort(np.random.default_rng(number).choice(len(seen), light.booster_rows, replace=False))]
+        fitted = ensemble.fit(rows.features[seen], target[seen], recipe.spec.names, light, seed=number + 1)
+        result[held_out] = fitted.quantiles(shown[held_out], recipe.quantiles)
+    return result
+
+
+def _with_less(features: npt.NDArray[np.float32], names: tuple[str, ...]) -> npt.NDArray[np.float32]:
+    """The rows as they may have to be forecast: some without weather, some without recent output."""
+    result = features.copy()
+    n = np.arange(len(features))
+    result[np.ix_(n % _BLIND == 1, columns.weather(names))] = np.nan
+    result[np.ix_(n % _BLIND == 2, columns.recent(names))] = np.nan
+    return result
+
+
+def _correction(target: Floats, shown: npt.NDArray[np.float32], raw: Floats, recipe: Recipe) -> Corrector | None:
+    names = recipe.spec.names
+    known = columns.has_recent(shown, names)
+    if recipe.corrector_rounds == 0 or known.sum() < _MIN_CORRECTED:
+        return None
+    forecast = centre(raw, recipe.quantiles)
+    return corrector.fit(shown, forecast, target, names, recipe)
