@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from pvforecast import fleet, shards
-from pvforecast.errors import InvalidInput, NotEnoughData, UnknownPark
+from pvforecast.errors import InvalidInput, NotEnoughData, NotReady, UnknownPark
 from pvforecast.lake import Lake
 from pvforecast.model.recipe import Recipe
 from pvforecast.objects import ObjectStore
+from pvforecast.parks import Park
 from pvforecast.settings import Settings
 from pvforecast.sources.pvdaq_samples import PARKS
 
@@ -73,9 +74,9 @@ def test_named_parks_are_planned_once_each(lake: Lake) -> None:
         ({"source_name": "crystal_ball"}, "source", "known: pvdaq_samples"),
         ({"source_options": {"gain": 2}}, "source_options", "known: loss"),
         ({"recipe": {"learning_rate": 0.1}}, "recipe", "known: .*eta"),
-        ({"recipe": {"rounds": "many"}}, "recipe.rounds", "default 250"),
-        ({"recipe": {"rounds": 1.5}}, "recipe.rounds", "default 250"),
-        ({"recipe": {"eta": None}}, "recipe.eta", "default 0.04"),
+        ({"recipe": {"rounds": "many"}}, "recipe.rounds", f"default {Recipe().rounds}"),
+        ({"recipe": {"rounds": 1.5}}, "recipe.rounds", f"default {Recipe().rounds}"),
+        ({"recipe": {"eta": None}}, "recipe.eta", f"default {Recipe().eta}"),
         ({"recipe": {"quantiles": [0.25, 0.5, 0.75]}}, "recipe.quantiles", "0.1, 0.5 and 0.9"),
     ],
 )
@@ -128,10 +129,12 @@ def test_an_unknown_park_and_an_empty_registry_have_errors_of_their_own(lake: La
 
 def test_recipe_settings_come_back_from_kfp_as_floats_and_are_the_same_recipe() -> None:
     assert shards.recipe_of({}).hash == Recipe().hash
-    as_kfp_says = {"rounds": 250.0, "max_depth": 7.0, "eta": 0.04, "quantiles": list(Recipe().quantiles)}
+    made = Recipe()
+    as_kfp_says = {"rounds": float(made.rounds), "max_depth": float(made.max_depth), "eta": made.eta}
     assert shards.recipe_of(as_kfp_says).hash == Recipe().hash
-    assert shards.recipe_of({"min_child_weight": 40}).hash == Recipe().hash
+    assert shards.recipe_of({"min_child_weight": int(made.min_child_weight)}).hash == Recipe().hash
     assert shards.recipe_of({"rounds": 251.0}).rounds == 251
+    assert shards.recipe_of({"quantiles": list(made.quantiles)}).hash == made.hash
 
 
 def test_a_park_that_fails_is_a_status_and_the_others_go_on(lake: Lake, tmp_path: Path) -> None:
@@ -173,6 +176,34 @@ def test_a_park_with_weather_and_nothing_else_wrong_fails_for_itself_in_any_way(
         "a-stranger": "failed: ZeroDivisionError: division by zero",
         "serf-east": "ok",
     }
+
+
+def test_a_shard_tries_again_what_may_pass_because_kfp_does_not_inside_a_loop(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(shards.time, "sleep", pauses.append)
+    [shard] = plan(lake, parks=["a-stranger", "serf-east"])
+    answers = {"a-stranger": 3, "serf-east": 2}  # how often the lake does not answer
+
+    def work(park: Park) -> None:
+        answers[park.id] -= 1
+        if answers[park.id] >= 0:
+            raise NotReady("the lake does not answer")
+
+    status = shards._each(lake, shard, None, work)
+    assert status == {"a-stranger": "failed: NotReady: the lake does not answer", "serf-east": "ok"}
+    assert pauses == [1.0, 4.0, 1.0, 4.0]  # three tries of each
+
+
+def test_a_status_is_as_long_as_its_shard_says(lake: Lake) -> None:
+    [shard] = plan(lake, parks=["serf-east"])
+
+    def work(_: Park) -> None:
+        raise ValueError("x" * 1000)
+
+    assert len(shards._each(lake, {**shard, "status_length": 60.0}, None, work)["serf-east"]) == 60
+    assert len(shards._each(lake, shard, None, work)["serf-east"]) == 500
 
 
 def test_nothing_is_published_when_it_is_not_asked_for(lake: Lake) -> None:
