@@ -63,10 +63,10 @@ class Comparison:
         return asdict(self)
 
 
-def first(challenger: float, smart_persistence: float) -> Comparison:
-    """Without a champion: promote what beats smart persistence (daylight nMAE)."""
+def first(challenger: float, smart_persistence: float, why: str = "first model") -> Comparison:
+    """Without a champion that could be scored: promote what beats smart persistence (daylight nMAE)."""
     better = challenger < smart_persistence
-    reason = f"first model: daylight nMAE {challenger:.4f} against {smart_persistence:.4f} of smart persistence"
+    reason = f"{why}: daylight nMAE {challenger:.4f} against {smart_persistence:.4f} of smart persistence"
     nan = float("nan")
     return Comparison("promote" if better else "reject", reason, 0, challenger, nan, nan, (nan, nan))
 

@@ -137,7 +137,8 @@ def test_the_first_model_must_beat_smart_persistence() -> None:
     assert first(0.069, 0.164).verdict == "promote"
     assert first(0.164, 0.164).verdict == "reject"
     assert first(float("nan"), 0.164).verdict == "reject"
-    assert "0.0690 against 0.1640" in first(0.069, 0.164).reason
+    assert first(0.069, 0.164).reason.startswith("first model: daylight nMAE 0.0690 against 0.1640")
+    assert first(0.069, 0.164, "the champion is lost").reason.startswith("the champion is lost: daylight nMAE")
 
 
 def test_days_count_not_hours() -> None:

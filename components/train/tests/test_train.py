@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kfp import dsl
 from mlflow import MlflowClient
 
+from components.compare.component import compare
 from components.train.component import train
 from pvforecast import clients, wiring
 from pvforecast.errors import InvalidInput, NotEnoughData
@@ -75,3 +77,20 @@ def test_no_training_before_what_the_champion_has_learned(connected: Workshop, f
 
 def _arguments(featurized: dict[str, str]) -> dict[str, Any]:
     return {"statuses": [featurized], "as_of": AS_OF, "reason": "a test", "event_id": "", "recipe": QUICK}
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_champion_whose_bundle_is_lost_does_not_end_training(connected: Workshop, featurized: dict[str, str]) -> None:
+    """Nor one of another release's format: it is judged as without a champion, and that is said."""
+    store, promotions = wiring.objects(connected.settings), clients.promotions(connected.settings)
+    key = f"models/bundles/{promotions.champion().bundle_id}/bundle.json"
+    kept = store.get(key)
+    store.remove(key)
+    try:
+        job = connected.call(train, **{**_arguments(featurized), "event_id": "event-2"})
+    finally:
+        store.put(key, kept)
+    assert (job["champion_uri"], job["predecessor_id"]) == ("", promotions.champion().id)
+    assert "bundle.json" in job["champion_unreadable"]
+    verdict = connected.call(compare, dsl.Markdown, job=job).job["verdict_reason"]
+    assert verdict.startswith("the champion cannot be scored (")
