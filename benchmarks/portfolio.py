@@ -18,8 +18,9 @@ import numpy.typing as npt
 import xgboost as xgb
 from scipy.special import ndtr, ndtri
 
-from pvforecast.portfolio import Dependence, Member, aggregate, energy, fit, scenarios
-from pvforecast.portfolio.fitting import Forecasts
+from pvforecast.portfolio import Dependence
+from pvforecast.portfolio.fitting import Forecasts, fit
+from pvforecast.portfolio.scenarios import Member, aggregate, energy, scenarios
 
 Floats = npt.NDArray[np.float64]
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from pvforecast.errors import InvalidInput, UnknownPark
-from pvforecast.objects import ObjectStore
-from pvforecast.portfolio.dependence import FILE_NAME, Dependence
 from pvforecast.settings import load
+
+if TYPE_CHECKING:
+    from pvforecast.objects import ObjectStore
+    from pvforecast.portfolio import Dependence
 
 SHOWN = (0.1, 0.5, 0.9)
 _AT_ONCE = 100  # parks in one request
@@ -88,9 +90,12 @@ def portfolio(
 
 def _of_bundle(store: ObjectStore, bundle_id: str) -> tuple[Dependence, bool]:
     """The dependence that was fitted with the model, or the general one where the bundle has none."""
+    from pvforecast.portfolio.dependence import FILE_NAME, Dependence
+
     if not bundle_id.isalnum():
         raise InvalidInput(f"{bundle_id[:60]!r} is no bundle id", field="bundle_id", hint="is the gateway ours?")
     try:
-        return Dependence.from_bytes(store.get(f"models/bundles/{bundle_id}/{FILE_NAME}")), True
+        data = store.get(f"models/bundles/{bundle_id}/{FILE_NAME}")
     except KeyError:
-        return Dependence.prior(), False
+        data = b""  # of a bundle from before there was one
+    return (Dependence.from_bytes(data), True) if data else (Dependence.prior(), False)

@@ -1,11 +1,14 @@
 """Joint forecasts of several parks: scenarios that hold each park's quantiles and the dependence between parks.
 
-`fitting.fit` learns a `Dependence` from forecasts that were made without their truth; serving only reads it:
-`scenarios.scenarios` and `scenarios.aggregate`. docs/portfolio.md says how and how well.
+    dependence   how forecast errors go together: what a bundle carries; light, serving imports it
+    fitting      learns a dependence from forecasts that were made without their truth
+    marginals    a park's quantiles as a whole distribution
+    scenarios    joint scenarios, and the quantiles of their sum
+    served       from the service's answers to the forecast of their sum
+
+docs/portfolio.md says how and how well.
 """
 
 from pvforecast.portfolio.dependence import Dependence
-from pvforecast.portfolio.fitting import fit
-from pvforecast.portfolio.scenarios import Member, aggregate, energy, scenarios
 
-__all__ = ["Dependence", "Member", "aggregate", "energy", "fit", "scenarios"]
+__all__ = ["Dependence"]

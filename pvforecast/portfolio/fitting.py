@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from pvforecast.errors import InvalidInput
 from pvforecast.portfolio.dependence import Dependence, Layer, distances_km, falloff
@@ -108,8 +107,15 @@ def _grid(forecasts: Forecasts, parks: tuple[str, ...]) -> Floats:
     grid[park, of_day, hour] = value[order]
     for own in grid:
         known = ~np.isnan(own)
-        own[known] = ndtri((rankdata(own[known]) - 0.5) / max(known.sum(), 1))
+        own[known] = ndtri((_ranks(own[known]) - 0.5) / max(known.sum(), 1))
     return grid
+
+
+def _ranks(values: Floats) -> Floats:
+    """From 1; equal values share the mean of their ranks."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    result: Floats = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]
+    return result
 
 
 def _scores(forecasts: Forecasts) -> Floats:

@@ -49,7 +49,8 @@ def nodes(quantiles: Floats, levels: tuple[float, ...], ceiling: Floats | float 
     if quantiles.ndim != 2 or quantiles.shape[1] != len(at):
         raise InvalidInput(f"shape {quantiles.shape} for {len(at)} levels", field="quantiles", hint="[n, levels]")
     score = ndtri(at)
-    power = np.maximum.accumulate(quantiles.astype(np.float64), axis=1)
+    # Rounded: slopes between subnormal numbers overflow.
+    power = np.round(np.maximum.accumulate(quantiles.astype(np.float64), axis=1), 9)
     curve = PchipInterpolator(score, power, axis=1)
     pieces = [np.linspace(a, b, int(np.ceil((b - a) / _PIECE)) + 1)[:-1] for a, b in pairwise(score)]
     inner = np.append(np.concatenate(pieces), score[-1])
@@ -57,7 +58,7 @@ def nodes(quantiles: Floats, levels: tuple[float, ...], ceiling: Floats | float 
     low = power[:, 0] - slope[:, 0] * (score[0] + _FARTHEST)
     high = power[:, -1] + slope[:, 1] * (_FARTHEST - score[-1])
     corners = np.column_stack([low, np.maximum.accumulate(curve(inner), axis=1), high])
-    corners[:, 1 + np.searchsorted(inner, score)] = power  # to the bit
+    corners[:, 1 + np.searchsorted(inner, score)] = power
     top = np.broadcast_to(np.asarray(ceiling, np.float64), (len(power),))
     return np.concatenate([[-_FARTHEST], inner, [_FARTHEST]]), np.clip(corners, 0.0, top[:, np.newaxis])
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 
 from pvforecast.errors import BundleError, InvalidInput
-from pvforecast.portfolio import Dependence, Member, aggregate, energy, fit, scenarios
+from pvforecast.portfolio import Dependence
 from pvforecast.portfolio.dependence import distances_km, nearest_correlation
-from pvforecast.portfolio.fitting import MIN_DAYS, Forecasts
+from pvforecast.portfolio.fitting import MIN_DAYS, Forecasts, fit
 from pvforecast.portfolio.marginals import nodes, power_at, score_of
+from pvforecast.portfolio.scenarios import Member, aggregate, energy, scenarios
 from pvforecast.portfolio.served import total
 from tests.bundles import site
 
