@@ -63,6 +63,7 @@ class Workshop:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in to_env(self.settings).items():
                 patch.setenv(name, value)
+            patch.setenv("PVF_GIT_COMMIT", "of the test")  # a commit meanwhile would make it another training
             return component.python_func(**arguments)
 
     def report(self, name: str) -> str:
