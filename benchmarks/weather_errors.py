@@ -5,9 +5,10 @@ correlation `AR` an hour and a standard deviation that grows from `SD_FIRST` at 
 48th: lasting errors of cloud cover that a later run, or the sky itself, corrects. GHI stays within 0 and 1.1 times
 clear sky. Seeded by run.
 
-**Simulated parks**: pvlib's own transposition (isotropic sky), cell temperature (Faiman) and PVWatts on perturbed
-tilt, azimuth and capacity, with a loss factor of the park, local clouds (AR(1) in the clear-sky index) and noise by
-hour.
+**Simulated parks**: the clear-sky index and temperature of real days, drawn anew for each park in blocks of
+`BLOCK_DAYS` days from the same season of either year (parks under one real sky would all share the luck of one year);
+pvlib's own transposition (isotropic sky), cell temperature (Faiman) and PVWatts on perturbed tilt, azimuth and
+capacity, with a loss factor of the park, local clouds (AR(1) in the clear-sky index) and noise by hour.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pvlib
 
@@ -26,6 +28,7 @@ from pvforecast.site import Site
 
 AR = 0.9
 SD_FIRST, SD_LAST, LAST_LEAD = 0.10, 0.40, 48
+BLOCK_DAYS, SEASON_DAYS = 10, 20
 _CEILING = 1.1
 _DARK = 10.0  # W/m² of clear-sky GHI, below which an index means nothing
 
@@ -41,16 +44,17 @@ def simulated_parks(
     record: ParkRecord, count: int, since: np.datetime64, until: np.datetime64, seed: int = 7
 ) -> dict[str, ParkRecord]:
     """Parks under the observed weather of `record`, a run each midnight; each with own clouds, losses and errors."""
-    observed = _observed(record, since, until)
+    index, warmth = _sky(record, since, until)
     parks = {}
     for number in range(count):
         random = np.random.default_rng([seed, number])
         site = _site(record.site, number, random)
         hours, clear = _clear_sky(replace(record, site=site), since, until)
-        ghi = np.clip(np.interp(hours.astype(float), observed[0].astype(float), observed[1]), 0, _CEILING * clear + 5)
+        drawn = _drawn_days(len(hours), random)
+        ghi = np.clip(index[drawn] * clear, 0.0, _CEILING * clear)
         local = np.exp(_ar1(len(hours), 0.7, random) * 0.08)
         truth = np.where(clear > _DARK, np.clip(ghi * local, 0.0, _CEILING * clear), ghi)
-        air = np.interp(hours.astype(float), observed[0].astype(float), observed[2])
+        air = warmth[drawn]
         power = _pvlib_power(site, hours, truth, air) * site.ac_capacity_kw
         power *= random.uniform(0.8, 1.0) * np.exp(random.normal(0.0, 0.04, len(hours)))
         runs = _runs(record, hours, {"ghi": ghi, "temp_air": air})
@@ -108,6 +112,28 @@ def _observed(record: ParkRecord, since: np.datetime64, until: np.datetime64) ->
     hours, ghi, air = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     _, first = np.unique(hours, return_index=True)
     return hours[first], np.nan_to_num(ghi[first]), np.nan_to_num(air[first], nan=10.0)
+
+
+def _sky(record: ParkRecord, since: np.datetime64, until: np.datetime64) -> tuple[Floats, Floats]:
+    """Observed clear-sky index (1 where it is dark) and air temperature of each hour."""
+    times, ghi, air = _observed(record, since, until)
+    hours, clear = _clear_sky(record, since, until)
+    seen = np.interp(hours.astype(float), times.astype(float), ghi)
+    index = np.where(clear > _DARK, seen / np.maximum(clear, _DARK), 1.0)
+    return np.clip(index, 0.0, _CEILING), np.interp(hours.astype(float), times.astype(float), air)
+
+
+def _drawn_days(hours: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Which hour each hour takes its sky from: blocks of days from the same season of either year. Shape [hours]."""
+    days = hours // 24
+    source = np.empty(days, np.int64)
+    for begin in range(0, days, BLOCK_DAYS):
+        length = min(BLOCK_DAYS, days - begin)
+        near = begin % 365 + 365 * random.integers(0, max(days // 365, 1)) + random.integers(-SEASON_DAYS, SEASON_DAYS)
+        first = int(np.clip(near, 0, days - length))
+        source[begin : begin + length] = np.arange(first, first + length)
+    whole = (source[:, None] * 24 + np.arange(24)).reshape(-1)
+    return np.concatenate([whole, np.arange(len(whole), hours)])
 
 
 def _runs(record: ParkRecord, hours: Times, truth: Mapping[str, Floats]) -> tuple[WeatherRun, ...]:
