@@ -210,7 +210,7 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
             tuple(info.pop("quantiles")),
             features,
             info,
-            Dependence.from_bytes(files["dependence.arrow"]) if files["dependence.arrow"] else None,
+            _dependence(files["dependence.arrow"], uri) if files["dependence.arrow"] else None,
         )
         again = bundle.predict(features)
         difference = float(np.abs(again - expected.reshape(again.shape)).max(initial=0.0))
@@ -228,6 +228,13 @@ def _booster(data: bytes) -> xgb.Booster:
     booster = xgb.Booster({"nthread": 1})
     booster.load_model(bytearray(data))
     return booster
+
+
+def _dependence(data: bytes, uri: str) -> Dependence:
+    try:
+        return Dependence.from_bytes(data)
+    except BundleError as error:
+        raise BundleError(f"{uri}: {error.message}", hint=_OTHER_VERSION) from error
 
 
 def _forests(data: bytes) -> dict[str, QuantileForest]:

@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import xgboost as xgb
 
@@ -14,7 +13,9 @@ from pvforecast import features
 from pvforecast.errors import BundleError, SpecMismatch
 from pvforecast.features import DEFAULT_SPEC, FeatureSpec
 from pvforecast.model import bundle as bundles
+from pvforecast.model import calibration
 from pvforecast.model.bundle import Bundle
+from pvforecast.model.columns import base
 from tests.bundles import NOW, record, site, tiny_bundle
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -32,12 +33,15 @@ def noise(n: int = 500) -> np.ndarray:
     return rows
 
 
-def shifted(*rows: tuple[float, float, float]) -> Bundle:
-    return replace(BUNDLE, shifts=np.array(rows))
+def moved(*by_lead: tuple[float, float, float]) -> Bundle:
+    """With moves (in widths of the band) for leads below and from 24 h."""
+    table = np.zeros((*calibration.SHAPE, 3))
+    table[:, :3], table[:, 3:] = by_lead
+    return replace(BUNDLE, calibration=table)
 
 
 @pytest.mark.parametrize("rows", [ROWS, noise()], ids=["real", "noise"])
-@pytest.mark.parametrize("bundle", [BUNDLE, shifted((0.3, 0, -0.3), (2, -2, 2))], ids=["trained", "crossing shifts"])
+@pytest.mark.parametrize("bundle", [BUNDLE, moved((3, 0, -3), (20, -20, 20))], ids=["trained", "crossing moves"])
 def test_quantiles_ascend_within_nothing_and_capacity(bundle: Bundle, rows: np.ndarray) -> None:
     quantiles = bundle.predict(rows)
     assert quantiles.shape == (len(rows), 3)
@@ -48,19 +52,20 @@ def test_quantiles_ascend_within_nothing_and_capacity(bundle: Bundle, rows: np.n
 
 def test_raw_quantiles_of_the_booster_do_cross() -> None:
     """Otherwise the test above could not fail."""
-    booster = xgb.Booster()
-    booster.load_model(bytearray(BUNDLE.booster_ubj))
-    assert (np.diff(booster.inplace_predict(noise()), axis=1) < 0).any()
+    raw = BUNDLE.ensemble.booster.inplace_predict(noise()[:, base(DEFAULT_SPEC.names)])
+    assert (np.diff(raw, axis=1) < 0).any()
 
 
-def test_the_shift_of_a_rows_lead_is_added_to_its_quantiles() -> None:
-    bare, moved = shifted((0, 0, 0), (0, 0, 0)), shifted((0.01, 0.02, 0.03), (0.04, 0.05, 0.06))
-    inside = (bare.predict(ROWS) > 0.1).all(axis=1) & (bare.predict(ROWS) < 0.9).all(axis=1)
-    difference = (moved.predict(ROWS) - bare.predict(ROWS))[inside]
+def test_quantiles_are_moved_by_so_many_widths_of_their_band_as_their_lead_says() -> None:
+    bare, after = moved((0, 0, 0), (0, 0, 0)), moved((0.01, 0.02, 0.03), (0.04, 0.05, 0.06))
+    before = bare.predict(ROWS).astype(float)
+    inside = (before > 0.001).all(axis=1) & (before < 0.9).all(axis=1)
+    width = np.maximum(before[:, 2] - before[:, 0], 0.02)[inside, None]
+    difference = (after.predict(ROWS) - before)[inside] / width
     first_day = ROWS[inside, LEAD] < 24
     assert 0 < first_day.sum() < len(first_day)
-    np.testing.assert_allclose(difference[first_day], np.tile([0.01, 0.02, 0.03], (first_day.sum(), 1)), atol=1e-6)
-    np.testing.assert_allclose(difference[~first_day], np.tile([0.04, 0.05, 0.06], ((~first_day).sum(), 1)), atol=1e-6)
+    np.testing.assert_allclose(difference[first_day], np.tile([0.01, 0.02, 0.03], (first_day.sum(), 1)), atol=1e-5)
+    np.testing.assert_allclose(difference[~first_day], np.tile([0.04, 0.05, 0.06], ((~first_day).sum(), 1)), atol=1e-5)
 
 
 def test_no_rows_give_no_quantiles() -> None:
@@ -84,22 +89,31 @@ def test_features_of_another_spec_or_width_are_refused() -> None:
     assert (by_hash.value.field, by_width.value.field) == ("spec_hash", "features")
 
 
-def test_a_model_without_the_lead_feature_takes_the_first_shifts() -> None:
+def test_a_model_without_the_lead_feature_takes_the_first_moves() -> None:
     spec = FeatureSpec(("ghi", "physical_power", "sun_elevation"))
     plain = tiny_bundle(HISTORY, spec=spec)
     rows = features.build_known(spec, HISTORY.known_at(NOW), NOW, features.horizon(NOW, 48))
-    only_first = replace(plain, shifts=np.stack([plain.shifts[0], plain.shifts[0]]))
-    np.testing.assert_array_equal(plain.predict(rows), only_first.predict(rows))
+    only_first = plain.calibration.copy()
+    only_first[:, 1:] = 7.0
+    np.testing.assert_array_equal(plain.predict(rows), replace(plain, calibration=only_first).predict(rows))
 
 
-# --- the three files -------------------------------------------------------------------------------------------------
+def test_contributions_add_up_to_xgboosts_own_answer() -> None:
+    parts = BUNDLE.contributions(ROWS)
+    assert parts.shape == (48, 3, len(DEFAULT_SPEC) + 1)
+    own = BUNDLE.ensemble.booster.inplace_predict(ROWS[:, base(DEFAULT_SPEC.names)])
+    np.testing.assert_allclose(parts.sum(axis=2), own, atol=1e-4)
+    assert (parts[:, :, LEAD] == 0).all()  # the ensemble does not look at it
+
+
+# --- the files ------ -------------------------------------------------------------------------------------------------
 
 
 def test_the_files_give_the_same_bundle_again() -> None:
     again = bundles.from_files(BUNDLE.files)
     assert again.bundle_id == BUNDLE.bundle_id
     assert again.files == BUNDLE.files
-    assert (again.spec, again.quantiles, again.lead_edges) == (BUNDLE.spec, BUNDLE.quantiles, BUNDLE.lead_edges)
+    assert (again.spec, again.quantiles) == (BUNDLE.spec, BUNDLE.quantiles)
     np.testing.assert_array_equal(again.predict(ROWS).view(np.uint32), BUNDLE.predict(ROWS).view(np.uint32))
 
 
@@ -107,7 +121,7 @@ def test_equal_training_gives_an_equal_id_and_any_change_another() -> None:
     same = tiny_bundle(record(site()))
     others = [
         tiny_bundle(HISTORY, seed=1),
-        replace(BUNDLE, shifts=np.nextafter(BUNDLE.shifts, 1)),
+        replace(BUNDLE, calibration=np.nextafter(BUNDLE.calibration, 1)),
         replace(BUNDLE, info={**BUNDLE.info, "trained_until": "2013-06-01"}),
         replace(BUNDLE, golden_features=BUNDLE.golden_features[:7]),
     ]
@@ -117,28 +131,19 @@ def test_equal_training_gives_an_equal_id_and_any_change_another() -> None:
 
 def test_a_bundle_is_no_pickle_and_its_header_is_readable() -> None:
     files = BUNDLE.files
-    assert set(files) == {"model.ubj", "bundle.json", "golden.arrow"}
+    assert set(files) == set(bundles.FILES)
     assert not any(data.startswith(b"\x80") for data in files.values())
     assert json.loads(files["bundle.json"])["spec"]["hash"] == DEFAULT_SPEC.hash
 
 
 def golden(features: np.ndarray, quantiles: np.ndarray) -> bytes:
-    table = pa.table(
-        {
-            "features": pa.array(list(features), pa.list_(pa.float32())),
-            "quantiles": pa.array(list(quantiles), pa.list_(pa.float32())),
-        }
-    )
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
+    return bundles._pack({"features": features, "quantiles": quantiles})
 
 
 def test_another_booster_is_found_out_by_the_golden_rows() -> None:
     other = tiny_bundle(HISTORY, seed=1)
     with pytest.raises(BundleError, match="gives other answers here than when it was made") as caught:
-        bundles.from_files({**BUNDLE.files, "model.ubj": other.booster_ubj}, "s3://pvf/models/bundles/x")
+        bundles.from_files({**BUNDLE.files, "model.ubj": other.files["model.ubj"]}, "s3://pvf/models/bundles/x")
     assert "s3://pvf/models/bundles/x" in caught.value.message
     assert xgb.__version__ in str(caught.value.hint)
 
@@ -166,6 +171,9 @@ def test_golden_answers_may_differ_by_no_more_than_the_tolerance(change: float) 
         ("golden.arrow", BUNDLE.files["golden.arrow"][:-40]),
         ("golden.arrow", golden(BUNDLE.golden_features, np.zeros((8, 2), np.float32))),
         ("golden.arrow", golden(BUNDLE.golden_features[:, 1:], np.zeros((8, 3), np.float32))),
+        ("forests.arrow", b"nonsense"),
+        ("corrector.ubj", b"nonsense"),
+        ("dependence.arrow", b"nonsense"),
     ],
 )
 def test_a_broken_file_is_a_bundle_error_that_names_the_bundle(file: str, data: bytes) -> None:

@@ -10,7 +10,9 @@ import pvlib
 import pytest
 
 from pvforecast import features as fx
-from pvforecast.features import DEFAULT_SPEC, WEATHER_DERIVED, FeatureSpec
+from pvforecast.features import DEFAULT_SPEC, FIRST_SPEC, FeatureSpec, with_extra
+from pvforecast.features.spec import RECENT, WEATHER, extra_of, from_weather
+from pvforecast.features.sun import _day
 from pvforecast.known import HOUR, History, ParkRecord, WeatherRun
 from pvforecast.site import Site
 from tests.bundles import NOW, record
@@ -47,8 +49,8 @@ def weather(hours: np.ndarray, seed: int = 3, **given: np.ndarray) -> WeatherRun
 
 
 def built(site: Site, hours: np.ndarray, run: WeatherRun | None = None, history: History = NO_HISTORY, *names: str):
-    """The named features (all by default) as columns."""
-    spec = FeatureSpec(names) if names else DEFAULT_SPEC
+    """The named features (all of the first spec by default) as columns; the sun stands at the middle of the hour."""
+    spec = FeatureSpec(names, 1) if names else FIRST_SPEC
     rows = fx.build(spec, site, run, history, hours[0], hours)
     return {name: rows[:, i].astype(float) for i, name in enumerate(spec.names)}
 
@@ -240,6 +242,103 @@ def test_seasons_are_opposite_south_of_the_equator() -> None:
     assert december > 1.2 * june
 
 
+# --- the second version: the sun at the middle of the sunlit part ---------------------------------------------------
+
+
+@everywhere
+@pytest.mark.parametrize("date", DAYS[:3])
+def test_the_sun_stands_at_the_middle_of_the_sunlit_part_of_the_hour(site: Site, date: str) -> None:
+    """Against pvlib, minute by minute."""
+    hours = day(date)
+    minutes = pd.DatetimeIndex(hours[0] + np.arange(24 * 60) * np.timedelta64(60, "s")).tz_localize("UTC")
+    pressure = pvlib.atmosphere.alt2pres(site.elevation_m)
+    where = pvlib.solarposition.get_solarposition(
+        minutes, site.latitude, site.longitude, altitude=site.elevation_m, pressure=pressure, method="nrel_numpy"
+    )
+    elevation = where.elevation.to_numpy().reshape(24, 60)
+    up = elevation > 0
+    at = np.where(up.any(axis=1), (up * np.arange(60)).sum(axis=1) / np.maximum(up.sum(axis=1), 1), 29.5)
+    expected = np.array([np.interp(minute, range(60), e) for minute, e in zip(at, elevation, strict=True)])
+    rows = fx.build(FeatureSpec(("sun_elevation", "sunlit_fraction")), site, None, NO_HISTORY, hours[0], hours)
+    np.testing.assert_allclose(rows[:, 0], expected, atol=0.3)
+    np.testing.assert_allclose(rows[:, 1], up.mean(axis=1), atol=0.04)
+    np.testing.assert_array_equal(rows[:, 1] > 0.5, fx.daylight(site, hours))
+
+
+def test_an_hour_with_a_sunrise_has_its_share_of_the_clear_sky() -> None:
+    site, hours = SITES[0], day("2013-03-20", 48)
+    names = ("ghi_clear", "poa_clear", "sunlit_fraction", "sun_elevation")
+    rows = fx.build(FeatureSpec(names), site, None, NO_HISTORY, hours[0], hours)
+    partly = (rows[:, 2] > 0) & (rows[:, 2] < 1)
+    assert partly.sum() == 4  # two sunrises, two sunsets
+    assert (rows[partly, 3] > 0).all()
+    assert (rows[partly, 0] > 0).all()
+    assert (rows[rows[:, 2] == 0][:, :2] == 0).all()
+
+
+def test_dni_and_dhi_of_a_partly_sunlit_hour_add_up_to_its_ghi() -> None:
+    site, hours = SITES[0], day("2013-03-20")
+    nothing = np.full(28, np.nan)
+    sky = fx.build(FeatureSpec(("ghi_clear",)), site, None, NO_HISTORY, hours[0], hours - 0 * HOUR)[:, 0]
+    ghi = np.concatenate([[0, 0], 0.6 * sky, [0, 0]])
+    names = ("ghi", "dni", "dhi", "sun_elevation", "sunlit_fraction")
+    rows = fx.build(
+        FeatureSpec(names), site, weather(hours, ghi=ghi, dni=nothing, dhi=nothing), NO_HISTORY, hours[0], hours
+    ).astype(float)
+    high = rows[:, 3] > 3
+    total = rows[:, 1] * np.sin(np.radians(rows[:, 3])) + rows[:, 2]
+    np.testing.assert_allclose(total[high], rows[high, 0], rtol=0.02)
+
+
+# --- free weather columns --------------------------------------------------------------------------------------------
+
+
+def test_a_free_column_is_a_feature_with_its_neighbours() -> None:
+    site, hours = SITES[0], day("2013-06-21")
+    haze = np.arange(28.0)
+    spec = with_extra(["x_haze", "x_dust_10m"])
+    assert [extra_of(name) for name in spec.names[-3:]] == [("x_haze", 0), ("x_haze", -1), ("x_haze", 1)]
+    rows = fx.build(spec, site, weather(hours, x_haze=haze), NO_HISTORY, hours[0], hours)
+    np.testing.assert_array_equal(rows[:, -3:], np.stack([haze[2:26], haze[1:25], haze[3:27]], axis=1))
+    assert np.isnan(rows[:, -6:-3]).all()  # this run has no dust
+
+
+@pytest.mark.parametrize("name", ["x", "haze", "ghi_+1h", "lead_hours"])
+def test_other_names_are_no_free_columns(name: str) -> None:
+    assert extra_of(name) is None
+
+
+# --- quarter hours ---------------------------------------------------------------------------------------------------
+
+QUARTER = np.timedelta64(900, "s")
+
+
+def test_quarter_hours_of_hourly_weather_follow_the_sun_and_keep_the_hours_mean() -> None:
+    hourly = SITES[0]
+    site = replace(hourly, resolution="PT15M")
+    hours = day("2013-06-21")
+    sky = fx.build(FeatureSpec(("ghi_clear",)), hourly, None, NO_HISTORY, hours[0], day("2013-06-20", 72))[:, 0]
+    run = WeatherRun("nwp", hours[0], hours[0], day("2013-06-20", 72), {"ghi": 0.7 * sky.astype(float)})
+    quarters = fx.horizon(hours[0], 24, QUARTER)
+    assert len(quarters) == 96
+    names = ("ghi", "ghi_clear", "physical_power", "sun_elevation")
+    rows = fx.build(FeatureSpec(names), site, run, NO_HISTORY, hours[0], quarters).astype(float)
+    bright = rows[:, 3] > 10
+    np.testing.assert_allclose(rows[bright, 0] / rows[bright, 1], 0.7, atol=0.01)
+    whole = fx.build(FeatureSpec(names), hourly, run, NO_HISTORY, hours[0], hours).astype(float)
+    noon = whole[:, 3] > 20
+    np.testing.assert_allclose(rows[:, 2].reshape(24, 4).mean(axis=1)[noon], whole[noon, 2], rtol=0.02)
+
+
+def test_the_middle_of_a_quarter_hour_is_where_pvlib_sees_its_sun() -> None:
+    site = replace(SITES[0], resolution="PT15M")
+    quarters = fx.horizon(np.datetime64("2013-06-21T15:00:00", "s"), 4, QUARTER)
+    rows = fx.build(FeatureSpec(("sun_elevation",)), site, None, NO_HISTORY, quarters[0], quarters)
+    middle = pd.DatetimeIndex(quarters).tz_localize("UTC") + pd.Timedelta(minutes=7.5)
+    theirs = pvlib.solarposition.get_solarposition(middle, site.latitude, site.longitude, altitude=site.elevation_m)
+    np.testing.assert_allclose(rows[:, 0], theirs.elevation, atol=2e-3)
+
+
 # --- history ---------------------------------------------------------------------------------------------------------
 
 
@@ -247,9 +346,9 @@ def test_lags_are_the_same_hour_of_earlier_days_as_a_fraction_of_capacity() -> N
     site, issued_at = golden(ac_capacity_kw=2.0), np.datetime64("2013-06-20T06:00:00", "s")
     past = issued_at - np.arange(10 * 24, 0, -1) * HOUR
     back = ((issued_at - past).astype(int) + 86_399) // 86_400  # 1 for the 24 h before the issue
-    rows = fx.build(DEFAULT_SPEC, site, None, History(past, 0.2 * back), issued_at, fx.horizon(issued_at, 96))
-    lag = {name: rows[:, DEFAULT_SPEC.names.index(name)] for name in ("lag_1d", "lag_2d", "lag_7d")}
-    mean = rows[:, DEFAULT_SPEC.names.index("mean_7d_same_hour")]
+    rows = fx.build(FIRST_SPEC, site, None, History(past, 0.2 * back), issued_at, fx.horizon(issued_at, 96))
+    lag = {name: rows[:, FIRST_SPEC.names.index(name)] for name in ("lag_1d", "lag_2d", "lag_7d")}
+    mean = rows[:, FIRST_SPEC.names.index("mean_7d_same_hour")]
 
     def per_day(values: np.ndarray) -> list[float]:
         assert all(len(np.unique(part[~np.isnan(part)])) <= 1 for part in values.reshape(4, 24))
@@ -276,6 +375,22 @@ def test_recent_output_is_relative_to_clear_sky_over_the_hours_that_can_be_known
     recent = past >= issued_at - 4 * HOUR
     assert relative[3] == pytest.approx(float((share * clear)[recent].sum() / clear[recent].sum()))
     assert 0.7 < relative[24] < 0.9
+
+
+def test_performance_is_output_against_what_the_run_gave_for_the_same_hours() -> None:
+    site, issued_at = golden(), np.datetime64("2013-06-20T20:00:00", "s")  # 14:00 in Golden
+    run = weather(day("2013-06-20", 48))
+    past = issued_at - np.arange(10, 0, -1) * HOUR
+    made = fx.build(FeatureSpec(("physical_power",)), site, run, NO_HISTORY, issued_at, past)[:, 0].astype(float)
+    share = np.where(past >= issued_at - 2 * HOUR, 0.5, 0.9)
+    history = History(past, share * made * site.ac_capacity_kw)
+    spec = FeatureSpec(("performance_1h", "performance_24h"))
+    rows = fx.build(spec, site, run, history, issued_at, fx.horizon(issued_at, 4))
+    np.testing.assert_allclose(rows[:, 0], 0.5, rtol=1e-5)
+    assert 0.5 < rows[0, 1] < 0.9
+    later = replace(run, valid_at=run.valid_at[22:], variables={n: v[22:] for n, v in run.variables.items()})
+    begun = fx.build(spec, site, later, history, issued_at, fx.horizon(issued_at, 4))
+    assert np.isnan(begun).all()  # a run that began only now says nothing of the hours before
 
 
 def test_a_park_without_history_still_has_all_other_features() -> None:
@@ -340,7 +455,7 @@ def test_a_row_has_the_same_bits_in_any_order_of_requests() -> None:
     known = record(golden()).known_at(NOW)
     hours = fx.horizon(NOW, 48)
     warm = fx.build_known(DEFAULT_SPEC, known, NOW, hours)
-    fx._sun_day.cache_clear()
+    _day.cache_clear()
     later = fx.build_known(DEFAULT_SPEC, known, NOW, fx.horizon(NOW, 168))[:48]
     np.testing.assert_array_equal(warm.view(np.uint32), later.view(np.uint32))
 
@@ -379,13 +494,17 @@ def test_an_unknown_name_is_refused() -> None:
         )
 
 
-def test_weather_derived_is_exactly_what_is_missing_without_weather() -> None:
+def test_weather_features_are_exactly_what_is_missing_without_weather() -> None:
     noon = NOW - 10 * HOUR  # 14:00 in Golden: all of the history's features are known
     known = record(golden()).known_at(noon)
-    rows = fx.build(DEFAULT_SPEC, known.site, None, known.history, noon, fx.horizon(noon, 48))
-    columns = dict(zip(DEFAULT_SPEC.names, np.isnan(rows).T, strict=True))
-    assert {name for name, missing in columns.items() if missing.any()} == WEATHER_DERIVED
-    assert {name for name, missing in columns.items() if missing.all()} == WEATHER_DERIVED
+    spec = with_extra(["x_haze"])
+    rows = fx.build(spec, known.site, None, known.history, noon, fx.horizon(noon, 48))
+    columns = dict(zip(spec.names, np.isnan(rows).T, strict=True))
+    performance = {name for name in RECENT if name.startswith("performance")}  # output against the run's
+    assert {name for name, missing in columns.items() if missing.any()} == {
+        name for name in spec.names if from_weather(name)
+    } | performance
+    assert {name for name, missing in columns.items() if missing.all()} >= set(WEATHER) | performance
 
 
 def test_where_the_weather_run_ends_only_what_it_says_is_missing() -> None:
@@ -400,7 +519,7 @@ def test_where_the_weather_run_ends_only_what_it_says_is_missing() -> None:
 def test_the_hash_names_names_order_and_version() -> None:
     base = FeatureSpec(("ghi", "poa"))
     assert base.hash == FeatureSpec(("ghi", "poa")).hash
-    others = [FeatureSpec(("poa", "ghi")), FeatureSpec(("ghi",)), FeatureSpec(("ghi", "poa"), version=2)]
+    others = [FeatureSpec(("poa", "ghi")), FeatureSpec(("ghi",)), FeatureSpec(("ghi", "poa"), version=1)]
     assert len({base.hash, *(other.hash for other in others)}) == 4
 
 

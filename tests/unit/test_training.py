@@ -9,16 +9,23 @@ import numpy as np
 import pytest
 
 from pvforecast import dataset
+from pvforecast import features as fx
 from pvforecast.dataset import Rows
 from pvforecast.errors import NotEnoughData
-from pvforecast.features import DEFAULT_SPEC, WEATHER_DERIVED, FeatureSpec
-from pvforecast.known import HOUR
+from pvforecast.features import DEFAULT_SPEC, FeatureSpec, from_weather
+from pvforecast.known import HOUR, History, ParkRecord, WeatherRun
 from pvforecast.model.bundle import Bundle
+from pvforecast.model.ensemble import ANY_SEASON
 from pvforecast.model.recipe import Recipe
-from pvforecast.model.training import MIN_ROWS, train
+from pvforecast.model.training import MIN_ROWS, drawn, folds, train
 from tests.bundles import NOW, START, record, site
 
-RECIPE = Recipe(quantiles=(0.1, 0.5, 0.9), rounds=8, max_depth=3, eta=0.4, max_bin=32, calibration_folds=2)
+LEVELS = (0.1, 0.5, 0.9)
+RECIPE = Recipe(
+    quantiles=LEVELS, boosted=LEVELS, rounds=8, max_depth=3, eta=0.4, max_bin=32, trees=8, corrector_rounds=5,
+    calibration_folds=2,
+)  # fmt: skip
+NOTHING = History(np.zeros(0, "datetime64[s]"), np.zeros(0))
 AS_OF = NOW - 8 * 24 * HOUR + 14 * HOUR  # 14:00 in Golden
 
 
@@ -106,7 +113,7 @@ def test_it_learned_to_follow_the_weather(bundle: Bundle, later: Rows) -> None:
 
 def test_without_weather_it_falls_back_on_the_sun(rows: Rows, bundle: Bundle, later: Rows) -> None:
     blind = later.features.copy()
-    blind[:, [name in WEATHER_DERIVED for name in DEFAULT_SPEC.names]] = np.nan
+    blind[:, [from_weather(name) for name in DEFAULT_SPEC.names]] = np.nan
     elevation = later.features[:, DEFAULT_SPEC.names.index("sun_elevation")]
 
     def low_over_high(model: Bundle) -> float:
@@ -120,22 +127,67 @@ def test_without_weather_it_falls_back_on_the_sun(rows: Rows, bundle: Bundle, la
 
 def test_a_horizon_of_one_day_can_be_learned_too(rows: Rows) -> None:
     day_ahead = train(rows.where(rows.lead_hours < 24), RECIPE, AS_OF)
-    assert np.isfinite(day_ahead.shifts).all()
-    np.testing.assert_array_equal(day_ahead.shifts[0], day_ahead.shifts[1])
+    assert np.isfinite(day_ahead.calibration).all()
 
 
-def test_many_rows_of_one_day_are_too_little_to_calibrate_on(rows: Rows) -> None:
+def test_days_are_dealt_into_folds_whole(rows: Rows) -> None:
     known = dataset.known_by(rows, AS_OF)
-    one_day = replace(known, issued_at=np.full(len(known), known.issued_at.min()))
-    with pytest.raises(NotEnoughData, match="1 issue days, too few for 2 folds"):
+    fold, day = folds(known, 4), known.valid_at.astype("datetime64[D]")
+    assert all(len(np.unique(fold[day == d])) == 1 for d in np.unique(day))
+    shares = np.bincount(fold, minlength=4) / len(fold)
+    assert shares.min() > 0.15
+
+
+def test_fewer_days_than_folds_are_too_little_to_calibrate_on(rows: Rows) -> None:
+    known = dataset.known_by(rows, AS_OF)
+    one_day = replace(known, valid_at=np.full(len(known), known.valid_at.min()))
+    with pytest.raises(NotEnoughData, match="1 days, too few for 2 folds"):
         train(one_day, RECIPE, AS_OF)
+
+
+def test_at_most_so_many_rows_are_drawn_and_always_the_same(rows: Rows) -> None:
+    first, again, other = (drawn(rows, 100, seed) for seed in (1, 1, 2))
+    assert len(first) == 100
+    np.testing.assert_array_equal(first.valid_at, again.valid_at)
+    assert (first.valid_at != other.valid_at).any()
+    assert drawn(rows, 10**6, 1) is rows
+
+
+# --- beyond what was seen ----------------------------------------------------------------------------------------
+
+
+def test_a_brighter_season_than_was_learned_is_not_capped_by_it() -> None:
+    """Learned in January, asked in June: trees alone could not answer more than January's noon."""
+    site_ = site("winter", 100.0)
+    winter = np.datetime64("2013-01-01T07:00:00", "s") + np.arange(40) * 24 * HOUR
+    summer = np.datetime64("2013-06-10T06:00:00", "s") + np.arange(5) * 24 * HOUR
+
+    def rows_of(days: np.ndarray) -> Rows:
+        blocks = []
+        rng = np.random.default_rng(3)
+        for begin in days:
+            hours = fx.horizon(begin - 2 * HOUR, 52)
+            sky = fx.build(FeatureSpec(("ghi_clear",)), site_, None, NOTHING, begin, hours)[:, 0].astype(float)
+            run = WeatherRun("nwp", begin, begin, hours, {"ghi": sky * rng.uniform(0.3, 1.0, len(hours))})
+            made = fx.physical_power(site_, run, hours) * 0.9 * site_.ac_capacity_kw
+            park = ParkRecord(site_, (run,), hours, hours + HOUR, np.nan_to_num(made))
+            blocks.append(dataset.build(park, DEFAULT_SPEC, [begin], 24))
+        return dataset.concat(blocks)
+
+    bundle = train(rows_of(winter), RECIPE, np.datetime64("2013-03-01", "s"))
+    asked = rows_of(summer)
+    asked = asked.where(asked.daylight)
+    low = replace(bundle, ensemble=replace(bundle.ensemble, seen=ANY_SEASON))  # as if June had been seen
+    errors = [np.abs(asked.target - b.predict(asked.features)[:, 1]).mean() for b in (bundle, low)]
+    assert errors[0] < 0.7 * errors[1]
+    assert errors[0] < 0.06
 
 
 # --- the recipe ------------------------------------------------------------------------------------------------------
 
 
 def test_a_recipe_survives_json() -> None:
-    for recipe in (Recipe(), RECIPE, Recipe(spec=FeatureSpec(("ghi", "poa"), version=2))):
+    for recipe in (Recipe(), RECIPE, Recipe(spec=FeatureSpec(("ghi", "poa"), version=1))):
         again = Recipe.from_dict(json.loads(json.dumps(recipe.as_dict())))
         assert again == recipe
         assert again.hash == recipe.hash
@@ -143,7 +195,7 @@ def test_a_recipe_survives_json() -> None:
 
 def test_any_setting_changes_the_hash() -> None:
     base = Recipe()
-    other = {"spec": FeatureSpec(DEFAULT_SPEC.names[1:]), "quantiles": (0.1, 0.5, 0.9)}
+    other = {"spec": FeatureSpec(DEFAULT_SPEC.names[1:]), "quantiles": LEVELS, "boosted": LEVELS}
     numbers = {f.name: getattr(base, f.name) + 1 for f in fields(base) if f.name not in other}
     hashes = {replace(base, **{name: value}).hash for name, value in (numbers | other).items()}
     assert len(hashes | {base.hash}) == len(fields(base)) + 1
