@@ -24,12 +24,10 @@ from pvf.backtest import TEST_UNTIL, sample_records
 from pvforecast import dataset
 from pvforecast.evaluation import assess, bootstrap, metrics, report, rolling
 from pvforecast.evaluation import backtest as bt
-from pvforecast.evaluation.rolling import Plan, Stage
+from pvforecast.evaluation.rolling import Plan
 from pvforecast.evaluation.table import Table
 from pvforecast.features import FeatureSpec
 from pvforecast.known import HOUR, ParkRecord
-from pvforecast.model.bundle import Bundle
-from pvforecast.model.recipe import Recipe
 
 PARK = "pvdaq-50"
 LIVE = ("relative_", "performance_", "recent_", "state_")
@@ -115,7 +113,7 @@ def with_errors(record: ParkRecord, plan: Plan) -> Figures:
 def intraday(records: dict[str, ParkRecord], plan: Plan) -> Figures:
     """CRPS at leads 1-6 h with live generation, with its features masked, and uncorrected.
 
-    Uncorrected: the same bundle without its corrector; of a bundle that has none, a model that never had the features.
+    Uncorrected: the same bundle without its corrector.
     """
     known = [rolling.as_known(record, plan.train_until) for record in records.values()]
     recipe = rolling.recipe_for(known, None)
@@ -130,7 +128,7 @@ def intraday(records: dict[str, ParkRecord], plan: Plan) -> Figures:
         for name, at, of in (
             ("with", stage.bundle, rows),
             ("masked", stage.bundle, blind),
-            ("uncorrected", *_uncorrected(records, plan, recipe, stage, rows, live)),
+            ("uncorrected", replace(stage.bundle, corrector=None), rows),
         )
     }
     lines, result = ["| lead | hours | CRPS | gain over masked | over uncorrected |", "|---|---|---|---|---|"], []
@@ -149,19 +147,6 @@ def intraday(records: dict[str, ParkRecord], plan: Plan) -> Figures:
         lines.append(f"| {label} | {at.sum()} | {entry['crps']:.2%} | {gains} |")
     print("\n".join(lines))
     return {"issue_hours": list(INTRADAY_HOURS), "features": live, "gain_by_lead": result}
-
-
-def _uncorrected(
-    records: dict[str, ParkRecord], plan: Plan, recipe: Recipe, stage: Stage, rows: dataset.Rows, live: list[str]
-) -> tuple[Bundle, dataset.Rows]:
-    """The bundle that live generation does not move, and the rows it takes."""
-    if hasattr(stage.bundle, "corrector"):
-        return replace(stage.bundle, corrector=None), rows  # type: ignore[call-arg, unused-ignore]
-    kept = tuple(name for name in recipe.spec.names if name not in live)
-    without = replace(recipe, spec=replace(recipe.spec, names=kept))
-    pruned = rows.features[:, [recipe.spec.names.index(name) for name in kept]]
-    bundle = rolling.fit(records, plan, without, with_references=False)[-1].bundle
-    return bundle, replace(rows, spec=without.spec, features=pruned)
 
 
 def simulated() -> Figures:

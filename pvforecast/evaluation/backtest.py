@@ -13,7 +13,6 @@ from pvforecast.dataset import Rows
 from pvforecast.errors import NotEnoughData
 from pvforecast.evaluation import metrics, references, rolling, table
 from pvforecast.evaluation.assess import DAY_AHEAD, Figures, assess, scores
-from pvforecast.evaluation.baselines import in_period
 from pvforecast.evaluation.imbalance import Prices
 from pvforecast.evaluation.references import POINTS
 from pvforecast.evaluation.rolling import MODEL, ParkForecasts, Plan, Stage
@@ -239,9 +238,8 @@ def metered_daylight(record: ParkRecord, issues: Sequence[np.datetime64]) -> boo
     """Whether there is anything to score: a metered daylight hour within a day of one of the issue times."""
     if not len(issues):
         return False
-    period = in_period(record.site)
-    hours = np.concatenate([horizon(issue, DAY_AHEAD_HOURS, **period) for issue in issues])
-    return bool((daylight(record.site, hours, **period) & ~np.isnan(record.truth(hours))).any())
+    hours = np.concatenate([horizon(issue, DAY_AHEAD_HOURS, record.site.period) for issue in issues])
+    return bool((daylight(record.site, hours, record.site.period) & ~np.isnan(record.truth(hours))).any())
 
 
 def _scores(rows: Table, park: str, optimistic: bool) -> Scores:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from pvforecast.features import clear_sky_power, physical_power
 from pvforecast.known import HOUR, Floats, Known, Times
-from pvforecast.site import Site
 
 _DAY = 24 * HOUR
 _LOOK_BACK_DAYS = 8
 _MIN_CLEAR = 0.02  # below this the clear-sky index is noise and plain persistence is used
-
-
-def in_period(site: Site) -> dict[str, Any]:
-    """The keyword that tells the feature code a park's interval, where it is not the hour."""
-    period = getattr(site, "period", HOUR)
-    return {} if period == HOUR else {"period": period}
 
 
 def persistence(known: Known, valid_at: Times) -> Floats:
@@ -30,8 +21,8 @@ def persistence(known: Known, valid_at: Times) -> Floats:
 def smart_persistence(known: Known, valid_at: Times) -> Floats:
     """Clear-sky index of the newest known day at the same hour, times clear-sky power. Shape [n]."""
     power, days = _last_day(known, valid_at)
-    clear_now = clear_sky_power(known.site, valid_at, **in_period(known.site))
-    clear_then = clear_sky_power(known.site, valid_at - days * _DAY, **in_period(known.site))
+    clear_now = clear_sky_power(known.site, valid_at, known.site.period)
+    clear_then = clear_sky_power(known.site, valid_at - days * _DAY, known.site.period)
     scaled = power / np.maximum(clear_then, _MIN_CLEAR) * clear_now
     result: Floats = np.clip(np.nan_to_num(np.where(clear_then > _MIN_CLEAR, scaled, power)), 0.0, 1.0)
     return result
@@ -39,7 +30,7 @@ def smart_persistence(known: Known, valid_at: Times) -> Floats:
 
 def physical(known: Known, valid_at: Times) -> Floats:
     """PVWatts from the weather run, clipped to capacity; 0 without weather. Shape [n]."""
-    power: Floats = np.nan_to_num(physical_power(known.site, known.weather, valid_at, **in_period(known.site)))
+    power: Floats = np.nan_to_num(physical_power(known.site, known.weather, valid_at, known.site.period))
     return power
 
 

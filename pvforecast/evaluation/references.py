@@ -91,7 +91,6 @@ def weather_names(records: Sequence[ParkRecord]) -> tuple[str, ...]:
 
 def show(record: ParkRecord, number: int, issued_at: Times, valid_at: Times, names: tuple[str, ...]) -> Shown:
     """What the baselines see of one park. `issued_at`, `valid_at` of shape [n], intervals of one issue together."""
-    period = baselines.in_period(record.site)
     site, zone = record.site, np.timedelta64(round(record.site.longitude * 240.0), "s")
     starts = np.flatnonzero(np.append(len(issued_at) > 0, issued_at[1:] != issued_at[:-1]))
     points = {name: np.zeros(len(valid_at)) for name in POINTS}
@@ -108,8 +107,8 @@ def show(record: ParkRecord, number: int, issued_at: Times, valid_at: Times, nam
         np.full(len(valid_at), number),
         issued_at,
         valid_at,
-        clear_sky_power(site, valid_at, **period) if len(valid_at) else np.zeros(0),
-        daylight(site, valid_at, **period) if len(valid_at) else np.zeros(0, bool),
+        clear_sky_power(site, valid_at, site.period) if len(valid_at) else np.zeros(0),
+        daylight(site, valid_at, site.period) if len(valid_at) else np.zeros(0, bool),
         points,
         weather,
         names,

@@ -16,7 +16,6 @@ from pvforecast import dataset
 from pvforecast.errors import InvalidInput
 from pvforecast.evaluation import issues as issuing
 from pvforecast.evaluation import metrics, references
-from pvforecast.evaluation.baselines import in_period
 from pvforecast.evaluation.references import POINTS, References, Shown
 from pvforecast.features import horizon
 from pvforecast.known import HOUR, Floats, ParkRecord, Times, Words
@@ -261,7 +260,7 @@ def _learning_shown(records: Mapping[str, ParkRecord], plan: Plan, names: tuple[
     result = {}
     for number, (park, record) in enumerate(records.items()):
         times = _learning_issues(record, plan, last)
-        valid = [horizon(issue, plan.horizon_hours, **in_period(record.site)) for issue in times]
+        valid = [horizon(issue, plan.horizon_hours, record.site.period) for issue in times]
         issued = [np.full(len(hours), issue) for issue, hours in zip(times, valid, strict=True)]
         nothing = [np.zeros(0, "datetime64[s]")]
         result[park] = references.show(
