@@ -47,12 +47,13 @@ def plot(explanation: Explanation, at: int, zone: str, path: Path) -> None:
     )
 
     of_day = [n for n, hour in enumerate(local) if hour.date() == local[at].date()]
-    hours = np.array([local[n].hour for n in of_day])
+    hours = np.array([local[n].hour + local[n].minute / 60 for n in of_day])
+    width = 0.9 * np.diff(hours, append=hours[-1] + 1).min()
     up, down = np.zeros(len(of_day)), np.zeros(len(of_day))
     for name, values in (explanation.groups_kw | {"after": explanation.after_kw}).items():
         own = values[of_day]
         bottom = np.where(own >= 0, up, down)
-        day.bar(hours, own, bottom=bottom, color=_COLOURS[name], width=0.9, label=name)
+        day.bar(hours, own, bottom=bottom, color=_COLOURS[name], width=width, label=name)
         up, down = up + np.maximum(own, 0), down + np.minimum(own, 0)
     above = explanation.forecast_kw[of_day] - explanation.base_kw[of_day]
     day.step(hours, above, where="mid", color="#b35900", label="forecast - base")

@@ -183,12 +183,12 @@ def explain(bundle: Bundle, known: Known, issued_at: np.datetime64, hours: int, 
             field="level",
             hint=f"the levels are {', '.join(map(str, bundle.quantiles))}",
         )
-    valid_at = fx.horizon(issued_at, hours)
+    valid_at = fx.horizon(issued_at, hours, known.site.period)
     rows = fx.build_known(bundle.spec, known, issued_at, valid_at)
     shap = contributions(bundle, rows, level)
     capacity = known.site.ac_capacity_kw
     answered = bundle.predict(rows)[:, bundle.quantiles.index(level)].astype(np.float64)
-    answered = np.where(fx.daylight(known.site, valid_at), answered, 0.0)
+    answered = np.where(fx.daylight(known.site, valid_at, known.site.period), answered, 0.0)
     return Explanation(
         known.site.park_id,
         issued_at,

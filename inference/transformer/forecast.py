@@ -18,7 +18,6 @@ from pvforecast.errors import InvalidInput
 from pvforecast.features import Features, FeatureSpec
 from pvforecast.known import HOUR, Floats, Known, Times
 
-RESOLUTION = "PT1H"
 MEDIAN = 0.5
 
 STALE_WEATHER_MINUTES = 24 * 60
@@ -50,7 +49,7 @@ class Question:
     ) -> Question:
         """Raises InvalidInput when the caller's weather covers none of the hours."""
         known = found.known
-        hours = features.horizon(issued_at, instance.horizon_hours or default_hours)
+        hours = features.horizon(issued_at, instance.horizon_hours or default_hours, known.site.period)
         if instance.weather is not None:
             known = Known(known.site, known.as_of, instance.weather.as_run(issued_at), known.history)
             if not _covered(known, hours).any():
@@ -87,7 +86,7 @@ def answer(question: Question, inference: Inference, possible: Floats) -> dict[s
     return {
         "park_id": site.park_id,
         "issued_at": iso(question.issued_at),
-        "resolution": RESOLUTION,
+        "resolution": site.resolution,
         "model_version": inference.model_version,
         "bundle_id": inference.bundle_id,
         "snapshot_id": question.snapshot_id,
@@ -95,7 +94,7 @@ def answer(question: Question, inference: Inference, possible: Floats) -> dict[s
         "valid_at": [iso(hour) for hour in question.hours],
         "power_kw": {str(level): column[level].tolist() for level in chosen},
         "possible_kw": {str(level): unheld[level].tolist() for level in chosen} if held else None,
-        "median_energy_kwh": round(float(column[MEDIAN].sum()), 4) if MEDIAN in column else None,
+        "median_energy_kwh": round(float(column[MEDIAN].sum() * (site.period / HOUR)), 4) if MEDIAN in column else None,
         "weather_source": weather.source if weather is not None else None,
         "weather_age_minutes": weather_age_minutes(question),
         "generation_age_minutes": generation_age_minutes(question),
@@ -134,14 +133,15 @@ def power_kw(question: Question, fractions: Features) -> Floats:
     """Possible kW, shape [hours, levels]: within [0, ac_capacity_kw], zero in the dark, to a tenth of a watt."""
     site = question.known.site
     power = np.round(fractions.astype(np.float64) * site.ac_capacity_kw, 4)
-    day = features.daylight(site, question.hours)
+    day = features.daylight(site, question.hours, site.period)
     result: Floats = np.where(day[:, np.newaxis], np.clip(power, 0.0, site.ac_capacity_kw), 0.0)
     return result
 
 
 def delivered_kw(question: Question, possible: Floats) -> Floats:
     """What the park's export limit and availability leave of `power_kw`, by the facts in the snapshot. Same shape."""
-    return np.round(delivering.delivered(question.known.site, possible, question.hours), 4)
+    site = question.known.site
+    return np.round(delivering.delivered(site, possible, question.hours, site.period), 4)
 
 
 def explanation(question: Question, inference: Inference, possible: Floats, rows: slice) -> dict[str, Any] | None:
@@ -176,9 +176,9 @@ def weather_age_minutes(question: Question) -> int | None:
 
 def generation_age_minutes(question: Question) -> int | None:
     """Since the end of the newest metered hour; None when nothing is known of the last two weeks."""
-    history = question.known.history
-    metered = history.valid_at[~np.isnan(history.power_kw) & (history.valid_at + HOUR <= question.issued_at)]
-    return int((question.issued_at - metered[-1] - HOUR) / _MINUTE) if len(metered) else None
+    history, period = question.known.history, question.known.site.period
+    metered = history.valid_at[~np.isnan(history.power_kw) & (history.valid_at + period <= question.issued_at)]
+    return int((question.issued_at - metered[-1] - period) / _MINUTE) if len(metered) else None
 
 
 def degraded(question: Question, trained_until: np.datetime64) -> list[str]:
@@ -210,8 +210,8 @@ def iso(instant: np.datetime64) -> str:
 
 
 def _covered(known: Known, hours: Times) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether the weather run has an irradiance for each hour."""
+    """Whether the weather run has an irradiance for each interval; an hourly run has it for the quarters too."""
     if known.weather is None or "ghi" not in known.weather.variables:
         return np.zeros(len(hours), bool)
     present = known.weather.valid_at[~np.isnan(known.weather.variables["ghi"])]
-    return np.isin(hours, present)
+    return np.isin(hours, present) | np.isin(hours.astype("datetime64[h]"), present)

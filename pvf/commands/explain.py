@@ -55,11 +55,12 @@ def explain(
     explanation = explaining.explain(
         bundles.load(store, deployment.bundle_uri), known, issued, min(hours + 24, MAX_HOURS), level
     )
-    told = explanation.as_dict(hours - 1) | {"model_version": deployment.model_version}
+    at = int(np.flatnonzero(explanation.valid_at == wanted)[0])
+    told = explanation.as_dict(at) | {"model_version": deployment.model_version}
     if png is not None:
         from pvf import show_explanation
 
-        show_explanation.plot(explanation, hours - 1, known.site.timezone, png)
+        show_explanation.plot(explanation, at, known.site.timezone, png)
     if as_json:
         print(json.dumps(told))
         return

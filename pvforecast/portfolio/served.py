@@ -10,9 +10,10 @@ import numpy as np
 
 from pvforecast.delivering import ceiling_kw
 from pvforecast.errors import InvalidInput
+from pvforecast.known import HOUR
 from pvforecast.portfolio.dependence import Dependence
 from pvforecast.portfolio.scenarios import Floats, Member, Times, aggregate, energy, scenarios
-from pvforecast.site import Site
+from pvforecast.site import PERIODS, Site
 
 
 @dataclass(frozen=True)
@@ -50,27 +51,30 @@ def total(
     Raises
     ------
     InvalidInput
-        no predictions, a park twice or without facts, other levels in one than in another, or no hour in common.
+        no predictions, a park twice or without facts, other levels or intervals in one than in another, or no hour in
+        common.
     """
     if not predictions:
         raise InvalidInput("no forecasts", field="predictions", hint="name one park at least")
     given = tuple(sorted(float(level) for level in predictions[0]["power_kw"]))
-    valid_at = _common(predictions)
+    valid_at, period = _common(predictions), PERIODS[predictions[0]["resolution"]]
     members = []
     for prediction in predictions:
         park = prediction["park_id"]
         if park not in sites:
             raise InvalidInput(f"nothing is known of park {park!r}", field="sites", hint="register it: pvf park add")
+        if prediction["resolution"] != predictions[0]["resolution"]:
+            raise InvalidInput(f"park {park!r} is in other intervals", field="resolution", hint="sum them apart")
         if tuple(sorted(float(level) for level in prediction["power_kw"])) != given:
             raise InvalidInput(f"park {park!r} has other levels", field="power_kw", hint="ask for the same of each")
         columns = {float(level): values for level, values in prediction["power_kw"].items()}
         power = np.array([columns[level] for level in given], np.float64).T
         kept = np.isin(_hours(prediction), valid_at)
         site = sites[park]
-        members.append(Member(park, power[kept], ceiling_kw(site, valid_at), site.latitude, site.longitude))
+        members.append(Member(park, power[kept], ceiling_kw(site, valid_at, period), site.latitude, site.longitude))
     drawn = scenarios(members, given, valid_at, dependence, n, seed)
     wanted = tuple(levels) or given
-    return Total(wanted, valid_at, aggregate(drawn, wanted), energy(drawn, wanted))
+    return Total(wanted, valid_at, aggregate(drawn, wanted), energy(drawn, wanted, float(period / HOUR)))
 
 
 def _common(predictions: Sequence[Mapping[str, Any]]) -> Times:

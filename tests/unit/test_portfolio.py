@@ -274,7 +274,7 @@ class TestServed:
     def predictions(self, **other: object) -> list[dict[str, object]]:
         hours = [f"2024-06-01T{hour:02d}:00:00Z" for hour in range(9, 13)]
         power = {"0.1": [10.0] * 4, "0.5": [20.0] * 4, "0.9": [30.0] * 4}
-        one = {"park_id": "sim-a", "valid_at": hours, "power_kw": power}
+        one = {"park_id": "sim-a", "valid_at": hours, "resolution": "PT1H", "power_kw": power}
         return [one, {**one, "park_id": "sim-b", **other}]
 
     def test_the_sum_of_neighbours_lies_between_independence_and_adding_up(self):
@@ -304,6 +304,7 @@ class TestServed:
             ({"park_id": "sim-a"}, "parks"),
             ({"park_id": "sim-c"}, "sites"),
             ({"power_kw": {"0.5": [1.0] * 4}}, "power_kw"),
+            ({"resolution": "PT15M"}, "resolution"),
             ({"valid_at": [f"2024-06-02T{hour:02d}:00:00Z" for hour in range(9, 13)]}, "valid_at"),
         ],
     )

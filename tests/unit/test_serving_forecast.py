@@ -98,3 +98,18 @@ def test_a_digest_names_the_bits_of_a_row() -> None:
     assert forecast.digest(row) == forecast.digest(row.copy())
     assert forecast.digest(row) != forecast.digest(np.array([-0.0, np.nan, 1.5], np.float32))
     assert len(forecast.digest(row)) == 16
+
+
+def test_a_park_of_quarter_hours_is_answered_in_quarter_hours_and_its_energy_counts_them() -> None:
+    quarters = replace(KNOWN, site=replace(KNOWN.site, resolution="PT15M"))
+    asked, hourly = question(quarters, horizon_hours=24), question(horizon_hours=24)
+    assert len(asked.hours) == 4 * len(hourly.hours) == 96
+    assert set(np.diff(asked.hours)) == {np.timedelta64(900, "s")}
+    made, of_hours = (
+        forecast.answer(one, inference(rows), forecast.power_kw(one, rows))
+        for one in (asked, hourly)
+        for rows in [np.full((len(one.hours), 3), 0.5, np.float32)]
+    )
+    assert (made["resolution"], of_hours["resolution"]) == ("PT15M", "PT1H")
+    assert made["median_energy_kwh"] == pytest.approx(of_hours["median_energy_kwh"], abs=1.6)  # dusk, to the quarter
+    assert made["degraded"] == []

@@ -19,7 +19,11 @@ from pvforecast.model.recipe import Recipe
 from pvforecast.tuning import Range, Tuned, tune
 from tests.bundles import START, record, site
 
-BASE = Recipe.from_dict({**Recipe().as_dict(), "rounds": 4, "max_depth": 2, "eta": 0.3, "quantiles": (0.1, 0.5, 0.9)})
+QUICK = {
+    "rounds": 4, "max_depth": 2, "eta": 0.3, "quantiles": (0.1, 0.5, 0.9), "boosted": (0.1, 0.5, 0.9),
+    "trees": 2, "forest_rows": 300, "booster_rows": 1_000, "corrector_rounds": 2, "calibration_folds": 2,
+}  # fmt: skip
+BASE = Recipe.from_dict({**Recipe().as_dict(), **QUICK})
 SPACE = {"rounds": Range(2, 40, step=2), "max_depth": Range(2, 4), "eta": Range(0.1, 0.4)}
 
 
