@@ -34,8 +34,8 @@ FAILED = "failed: "  # nothing more is done for the park in this run
 WITHOUT_WEATHER = "weather failed: "  # it goes on with the run it has
 _PAUSES_S = (1.0, 4.0)
 _LONGEST = 500  # characters of a status
-_SHORTEST = 60
-_ALL_STATUSES = 48_000  # characters of all statuses together
+_SHORTEST = 20
+_ALL_STATUSES = 96_000  # bytes of the statuses of all parks together, with their ids
 MOST_BYTES = 120_000  # KFP hands a task its inputs as one word of a command line, and Linux ends a word at 128 KiB
 _MOST_NOTES = 50  # in a report
 _T = TypeVar("_T")
@@ -86,7 +86,7 @@ def plan(
         a named park is not registered.
     InvalidInput
         a time without offset, times not in their order, an unknown source or setting, no park at all, shards of less
-        than one park, or so many of them that KFP could not hand them on.
+        than one park, or so many shards or parks that KFP could not hand them on.
     """
     from pvforecast import fleet
     from pvforecast.sources.catalogue import generation_source
@@ -116,7 +116,7 @@ def plan(
         "weather_options": weather.options,
         "recipe": recipe,
         "publish": publish,
-        "status_length": min(_LONGEST, max(_SHORTEST, _ALL_STATUSES // len(chosen))),
+        "status_length": _status_length(chosen),
     }
     made = [{"parks": chosen[i : i + size], **common} for i in range(0, len(chosen), size)]
     length = len(json.dumps(made))
@@ -127,6 +127,18 @@ def plan(
             hint="raise it, or name fewer parks",
         )
     return made
+
+
+def _status_length(park_ids: Sequence[str]) -> int:
+    """Characters that each park's status may have, so that one task can be handed those of all parks."""
+    ids = sum(len(json.dumps(park_id)) + len(': "", ') for park_id in park_ids)
+    if ids + _SHORTEST * len(park_ids) > MOST_BYTES:
+        raise InvalidInput(
+            f"{len(park_ids):,} parks in one run are more than KFP hands on",
+            field="parks",
+            hint="name fewer, in several runs",
+        )
+    return min(_LONGEST, max(_SHORTEST, (_ALL_STATUSES - ids) // len(park_ids)))
 
 
 def _in_order(since: str, until: str, as_of: str) -> None:

@@ -74,6 +74,7 @@ def submit(
     since: Since = "",
     until: Until = "",
     reason: Reason = "by hand",
+    event_id: Annotated[str, typer.Option(help="Of the drift event that asks for a training.")] = "",
     more: Set = None,
     local: Annotated[bool, typer.Option("--local", help="Here, not on the KFP server.")] = False,
     scheduled: Annotated[
@@ -88,6 +89,7 @@ def submit(
     if scheduled:
         name, arguments = _of_schedule(name, settings)
     else:
+        more = [*(more or []), *([f"event_id={json.dumps(event_id)}"] if event_id else [])]
         arguments = _arguments(name, settings, as_of, since, until, reason, more)
     if local:
         _run_here(name, arguments, settings)
@@ -105,7 +107,8 @@ def submit(
     )  # fmt: skip
     ended = runs.wait(server, sent.run.run_id, lambda state: print(f"  {state}", file=sys.stderr)) if wait else sent.run
     if as_json:
-        print(json.dumps({**ended.as_dict(), "created": sent.created, "version": version.name}))
+        told = _verdict(settings, ended.run_id) if wait and (name, ended.state) == ("training", "SUCCEEDED") else {}
+        print(json.dumps({**ended.as_dict(), "created": sent.created, "version": version.name, **told}))
     else:
         print(f"{ended.run_id}: {ended.name}, {ended.state}{'' if sent.created else ', was there'}")
     if wait and ended.state != "SUCCEEDED":
@@ -183,6 +186,21 @@ def cancel(run_id: RunId) -> None:
     print(f"{run_id}: had ended, {before.state}" if before.state in client.ENDED else f"{run_id}: cancelled")
 
 
+def _verdict(settings: Settings, run_id: str) -> dict[str, Any]:
+    """What a training on the server came to: KFP's API has no outputs, but the MLflow run names the run."""
+    from pvforecast import clients
+
+    tracking = clients.tracking(settings)
+    found = tracking.runs_tagged("pipeline_run", run_id)
+    if not found:
+        raise StackError(f"no MLflow run of {run_id}", hint="is PVF_MLFLOW_URI the server that the run used?")
+    tags = tracking.run(found[0][0])["tags"]
+    return {
+        "verdict": tags["verdict"], "reason": tags.get("verdict_reason", ""),
+        "model_version": tags.get("model_version"), "mlflow_run_id": found[0][0],
+    }  # fmt: skip
+
+
 def _server(settings: Settings) -> Server:
     from pipelines.client.connection import connect
 
@@ -258,7 +276,7 @@ def _arguments(
 
     given: dict[str, Any] = {"as_of": as_of or datetime.now(UTC).isoformat(timespec="seconds")}
     given |= {key: value for key, value in (("since", since), ("until", until)) if value}
-    given |= {"reason": reason} if name == "training" else {}
+    given |= {"reason": reason, "actor": os.environ.get("USER", "")} if name == "training" else {}
     for pair in more or []:
         key, _, value = pair.partition("=")
         try:

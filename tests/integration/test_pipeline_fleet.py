@@ -65,7 +65,15 @@ def test_a_status_is_cut_only_as_far_as_the_fleet_needs(lake: Lake) -> None:
     weather = shards.Weather("pvdaq_samples", {})
     (few,) = shards.plan(lake, NAMES[:10], SINCE, AS_OF, "pvdaq_samples", {}, weather, 50, {}, False)
     assert few["status_length"] == 500
-    assert plan(lake, 50)[0]["status_length"] == 60
+    assert plan(lake, 50)[0]["status_length"] == 67
+
+
+def test_longer_names_leave_less_to_the_statuses_and_too_many_parks_are_refused() -> None:
+    long = [f"{name}-{'x' * 40}" for name in NAMES]
+    assert shards._status_length(long) == 26
+    thousands = [f"park-{number}" for number in range(4000)]
+    with pytest.raises(InvalidInput, match="parks: 4,000 parks in one run"):
+        shards._status_length(thousands)
 
 
 def test_the_compiled_pipelines_are_far_below_the_size_of_an_object(tmp_path: Path) -> None:

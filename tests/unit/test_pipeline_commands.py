@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from inference.retrain import command
 from pipelines import timers
 from pipelines.schedules import BUILT_IN, Schedule
 from pvf.cli import app
@@ -64,6 +65,36 @@ def test_a_run_from_submission_to_its_log_and_end(stub: KfpStub) -> None:
     stub.finish(run["run_id"], "FAILED", error={"code": 2, "message": "out of memory"})
     assert pvf("cancel", run["run_id"]).stdout == f"{run['run_id']}: had ended, FAILED\n"
     assert "out of memory" in pvf("runs", "--state", "failed").stdout
+
+
+class Tracking:
+    """MLflow, of which a training left one run."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+
+    def runs_tagged(self, name: str, value: str) -> list[tuple[str, str]]:
+        return [("mlflow-1", "FINISHED")] if (name, value) == ("pipeline_run", self._run_id) else []
+
+    def run(self, _: str) -> dict[str, dict[str, str]]:
+        return {"tags": {"verdict": "promote", "verdict_reason": "better", "model_version": "3"}}
+
+
+def test_a_training_after_drift_ends_with_its_verdict_as_the_trigger_reads_it(
+    stub: KfpStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words = ("submit", "training", "--as-of", AS_OF, "--reason", "drift", "--event-id", "event-7", "--json")
+    run = json.loads(pvf(*words).stdout)
+    sent = stub.runs[run["run_id"]]["runtime_config"]["parameters"]
+    assert (sent["reason"], sent["event_id"]) == ("drift", "event-7")
+    stub.finish(run["run_id"], "SUCCEEDED")
+    monkeypatch.setattr("pvforecast.clients.tracking", lambda _: Tracking(run["run_id"]))
+    (tmp_path / "out").write_text(pvf(*words, "--wait").stdout)
+    verdict = command.verdict(tmp_path / "out")
+    assert verdict is not None
+    assert (verdict["verdict"], verdict["model_version"], verdict["mlflow_run_id"]) == ("promote", "3", "mlflow-1")
+    monkeypatch.setattr("pvforecast.clients.tracking", lambda _: Tracking("another"))
+    assert isinstance(pvf(*words, "--wait").exception, StackError)
 
 
 def test_waiting_for_a_run_that_failed_is_a_failure(stub: KfpStub, monkeypatch: pytest.MonkeyPatch) -> None:
