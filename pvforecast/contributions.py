@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 EXPLAINS = (
-    "the XGBoost part of the model (its SHAP values); what calibration, the other members of the ensemble, clipping "
-    "and the night rule change is told as 'after'"
+    "the XGBoost parts of the model, its boosted quantiles and its correction by recent output (their SHAP values); "
+    "what the forests, calibration, clipping and the night rule change is told as 'after'"
 )
 
 

@@ -1,11 +1,11 @@
 """Why a forecast is what it is: how much each group of features moved it, in kilowatts.
 
 The contributions are XGBoost's own SHAP values (exact, tree path dependent; Lundberg et al. 2020, Nature Machine
-Intelligence 2) of its model for one quantile level. They explain the XGBoost part of the model and nothing else: what
-calibration, the other members of the ensemble, clipping and the night rule change after it stands apart, as `after`.
+Intelligence 2) of the model's two XGBoost parts: the boosted quantiles, of one level, and the correction by recent
+output. They explain those and nothing else: what the forests, calibration, clipping and the night rule change stands
+apart, as `after`.
 
-    base + weather + sun + recent output + calendar + park facts = XGBoost's own answer
-    XGBoost's own answer + after = the forecast
+    base + weather + sun + recent output + calendar + park facts + after = the forecast
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pvforecast.contributions import EXPLAINS, Contributions
 from pvforecast.errors import InvalidInput
 from pvforecast.features import Features, FeatureSpec
 from pvforecast.known import Floats, Known, Times
-from pvforecast.model.bundle import Bundle
+from pvforecast.model.bundle import Bundle, centre
 
 GROUPS = ("weather", "sun", "recent output", "calendar", "park facts", "other")
 """In the order in which they are told. `other` holds features of a spec newer than this list."""
@@ -122,7 +122,7 @@ def levels_of(bundle: Bundle) -> tuple[float, ...]:
 
 
 def contributions(bundle: Bundle, features: Features, level: float) -> npt.NDArray[np.float32]:
-    """SHAP values of the model for one level.
+    """SHAP values of the boosted model of one level, and of the correction by recent output, which moves all levels.
 
     Parameters
     ----------
@@ -145,7 +145,11 @@ def contributions(bundle: Bundle, features: Features, level: float) -> npt.NDArr
             field="level",
             hint=f"the levels are {', '.join(map(str, levels))}",
         )
-    return bundle.contributions(features)[:, levels.index(level)]
+    shap = bundle.contributions(features)[:, levels.index(level)]
+    if bundle.corrector is not None:
+        raw = bundle.ensemble.quantiles(features, bundle.quantiles)
+        shap[:, :-1] += bundle.corrector.contributions(features, centre(raw, bundle.quantiles))
+    return shap
 
 
 def grouped(spec: FeatureSpec, shap: npt.NDArray[np.float32]) -> dict[str, Floats]:

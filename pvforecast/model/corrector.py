@@ -19,7 +19,7 @@ from pvforecast.known import Floats
 from pvforecast.model import columns
 from pvforecast.model.recipe import Recipe
 
-_BESIDE = ("physical_power",)
+_TOLD = (*RECENT, LEAD, "physical_power")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,23 @@ class Corrector:
             result[known] = self.booster.inplace_predict(_inputs(features[known], forecast[known], self.names))
         return result
 
+    def contributions(self, features: Features, forecast: Floats) -> Features:
+        """XGBoost's SHAP values of the shift, without what it owes to the forecast itself and to its own mean.
+
+        Returns
+        -------
+        Fraction of capacity, shape [n, len(names)]; 0 for features it does not look at, and where it does not shift.
+        """
+        result = np.zeros((len(features), len(self.names)), np.float32)
+        known = columns.has_recent(features, self.names)
+        if known.any():
+            rows = xgb.DMatrix(_inputs(features[known], forecast[known], self.names), nthread=1)
+            own = self.booster.predict(rows, pred_contribs=True)
+            for at, name in enumerate(_TOLD):
+                if name in self.names:
+                    result[known, self.names.index(name)] = own[:, at]
+        return result
+
 
 def fit(features: Features, forecast: Floats, target: Floats, names: tuple[str, ...], recipe: Recipe) -> Corrector:
     """Learn the error `target - median` of forecasts that were made without their truth."""
@@ -54,7 +71,7 @@ def fit(features: Features, forecast: Floats, target: Floats, names: tuple[str, 
 
 def _inputs(features: Features, forecast: Floats, names: Sequence[str]) -> Features:
     """The recent measurements, how far ahead it is, and where the forecast itself stands."""
-    told = [columns.column(features, names, name) for name in (*RECENT, LEAD, *_BESIDE)]
+    told = [columns.column(features, names, name) for name in _TOLD]
     return np.concatenate([np.stack(told, axis=1), forecast], axis=1).astype(np.float32)
 
 

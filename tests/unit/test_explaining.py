@@ -10,14 +10,17 @@ import pytest
 
 from pvf import show_explanation
 from pvf.commands.explain import _hours
-from pvforecast import explaining, features
+from pvforecast import dataset, explaining, features
 from pvforecast.errors import InvalidInput
 from pvforecast.features import DEFAULT_SPEC
-from pvforecast.known import HOUR, Known
-from pvforecast.model.bundle import Bundle
-from pvforecast.model.columns import base
+from pvforecast.known import HOUR, History, Known
+from pvforecast.model import corrector
+from pvforecast.model.bundle import Bundle, centre
+from pvforecast.model.columns import base, recent
+from pvforecast.model.recipe import Recipe
 from tests.bundles import NOW, record, site, tiny_bundle
 
+QUICK = Recipe(corrector_rounds=30)
 NOON = 12  # hours after NOW: 18:00 UTC, 11 local
 
 
@@ -101,6 +104,25 @@ def test_a_level_nobody_trained_is_refused_by_name(bundle: Bundle, known: Known)
     rows = features.build_known(bundle.spec, known, NOW, features.horizon(NOW, 3))
     with pytest.raises(InvalidInput, match=r"XGBoost has no model of level 0\.3"):
         explaining.contributions(bundle, rows, 0.3)
+
+
+def test_the_correction_by_recent_output_is_told_as_recent_output(bundle: Bundle, known: Known, explanation) -> None:
+    park = record(site())
+    issues = [NOW - days * 24 * HOUR + 13 * HOUR for days in range(4, 25)]
+    built = dataset.build(park, bundle.spec, issues, 12)
+    rows = np.tile(built.where(built.daylight).features, (6, 1))
+    forecast = centre(bundle.ensemble.quantiles(rows, bundle.quantiles), bundle.quantiles)
+    lately = np.nan_to_num(rows[:, recent(bundle.spec.names)[0]])
+    learned = corrector.fit(rows, forecast, forecast[:, 0] + 0.3 * (lately - lately.mean()), bundle.spec.names, QUICK)
+    fixed = replace(bundle, corrector=learned)
+    told = explaining.explain(fixed, known, NOW, 24)
+    plain = explanation.groups_kw["recent output"]
+    assert np.abs(told.groups_kw["recent output"] - plain).max() > 0.001
+    np.testing.assert_allclose(told.groups_kw["sun"], explanation.groups_kw["sun"], atol=1e-6)
+    total = told.base_kw + sum(told.groups_kw.values()) + told.after_kw
+    np.testing.assert_allclose(total, told.forecast_kw, atol=1e-9)
+    stranger = replace(known, history=History(known.history.valid_at[:0], np.zeros(0)))
+    assert np.abs(explaining.explain(fixed, stranger, NOW, 24).groups_kw["recent output"]).max() == 0.0
 
 
 def test_a_missing_feature_is_told_as_missing(bundle: Bundle, known: Known) -> None:
