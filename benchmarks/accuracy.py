@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ from pvforecast.features import FeatureSpec
 from pvforecast.known import HOUR, ParkRecord
 
 PARK = "pvdaq-50"
-LIVE = ("relative_", "performance_", "recent_", "state_")
+LIVE = re.compile(r"(relative|performance)_\d+h")  # what was metered in the last hours before the issue
 INTRADAY_HOURS = (6, 8, 10, 12, 14)
 SIMULATED_PARKS = 32
 _SIMULATED_ISSUES = 90  # of each simulated park to learn from, drawn from a year
@@ -117,7 +118,7 @@ def intraday(records: dict[str, ParkRecord], plan: Plan) -> Figures:
     """
     known = [rolling.as_known(record, plan.train_until) for record in records.values()]
     recipe = rolling.recipe_for(known, None)
-    live = [name for name in recipe.spec.names if name.startswith(LIVE)]
+    live = [name for name in recipe.spec.names if LIVE.fullmatch(name)]
     print(f"\n# Live generation within the day: issued {INTRADAY_HOURS} local; features {', '.join(live)}\n")
     stage = rolling.fit(records, plan, recipe, with_references=False)[-1]
     rows = dataset.build(records[PARK], recipe.spec, plan.issues(records[PARK]), plan.horizon_hours)
