@@ -15,9 +15,8 @@ from typer.testing import CliRunner
 from pvf import cli
 from pvforecast import fleet, snapshot
 from pvforecast.lake import Lake
-from pvforecast.model import bundle as bundles
 from pvforecast.parks import Park
-from pvforecast.portfolio.dependence import FILE_NAME, Dependence
+from pvforecast.portfolio import Dependence
 from pvforecast.settings import Settings
 from tests.bundles import NOW, record, site, tiny_bundle
 from tests.serving import PARKS, Serving, eventually, serving
@@ -101,8 +100,9 @@ def test_a_portfolio_lies_between_its_parks_added_up_and_none_of_them(stack: Ser
 
 def test_the_dependence_of_the_served_model_is_the_one_used(stack: Serving, pvf) -> None:
     together = json.loads(pvf("portfolio", *PARKS, "--json").stdout)
-    key = f"{bundles.PREFIX}/{together['bundle_id'][0]}/{FILE_NAME}"
-    stack.store.put(key, Dependence.prior().independent().to_bytes())
+    independent = Dependence.prior().independent()
+    stack.deploy(replace(tiny_bundle(record(site())), dependence=independent), "2")
+    eventually(lambda: stack.ask({"park_id": "sim-a"}).json()["predictions"][0]["model_version"] == "2")
     alone = json.loads(pvf("portfolio", *PARKS, "--json").stdout)
     assert alone["dependence_fitted"] is True
     at = together["valid_at"].index(NOON)
