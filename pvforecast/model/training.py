@@ -13,7 +13,7 @@ import xgboost as xgb
 from pvforecast.dataset import Rows, known_by
 from pvforecast.errors import NotEnoughData
 from pvforecast.known import Floats
-from pvforecast.model import calibration, columns, corrector, ensemble
+from pvforecast.model import calibration, columns, corrector, ensemble, levels
 from pvforecast.model.bundle import Bundle, centre, corrected
 from pvforecast.model.corrector import Corrector
 from pvforecast.model.recipe import Recipe
@@ -28,8 +28,9 @@ _BLIND = 5  # every so many rows, one is calibrated without weather, and another
 def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any] | None = None) -> Bundle:
     """Fit and calibrate on everything known at `as_of`.
 
-    The days are dealt into `calibration_folds` folds; each is forecast by an ensemble that has not seen it. The
-    correction learns the errors of those forecasts, and the calibration what is left of them.
+    The days are dealt into `calibration_folds` folds; each is forecast by an ensemble that has not seen it. Where those
+    forecasts show that a park's level has changed for good, what it did before is scaled to what it does now. The
+    correction learns the errors that are left, and the calibration what is left of those.
 
     Raises
     ------
@@ -44,10 +45,14 @@ def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any]
             hint="ingest more history, or train later",
         )
     known = drawn(known, recipe.booster_rows, recipe.seed)
-    target = np.clip(known.target, 0.0, 1.0)
     names = recipe.spec.names
     shown = _with_less(known.features, names)
+    target = np.clip(known.target, 0.0, 1.0)
     raw = _unseen(known, target, shown, recipe)
+    changes = levels.find(known, centre(raw, recipe.quantiles)[:, 0])
+    if changes:
+        target = np.clip(levels.levelled(known, changes), 0.0, 1.0)
+        raw = _unseen(known, target, shown, recipe)
     correction = _correction(target, shown, raw, recipe)
     golden = np.linspace(0, len(known) - 1, _GOLDEN_ROWS).astype(int)
     where = calibration.cells(shown, known.lead_hours, names)
@@ -65,6 +70,7 @@ def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any]
             "recipe_hash": recipe.hash,
             "trained_until": str(as_of),
             "trained_rows": len(known),
+            "level_changes": {park: {"at": str(c.at), "factor": c.factor} for park, c in changes.items()},
             "parks": sorted({str(park) for park in known.park_id}),
             "versions": {"xgboost": xgb.__version__, "numpy": np.__version__, "python": platform.python_version()},
         },

@@ -25,12 +25,17 @@ from pvforecast.errors import UnknownPark
 from pvforecast.known import WEATHER_VARIABLES
 from pvforecast.parks import Park
 from pvforecast.sources.base import Delivery, RunKey
+from pvforecast.sources.open_meteo_answer import extra
 
 SOURCE = "pvdaq_samples"
 WEATHER_SOURCE = "nsrdb_observed"
 RECEIPT_DELAY = timedelta(minutes=20)  # assumed: 15-minute interval, sent 5 minutes after its end
 RUN_HOURS = 48
-_WEATHER_COLUMNS = ["park_id", "source", "run_at", "available_at", "valid_at", "period_s", *WEATHER_VARIABLES]
+FREE_COLUMNS = ("x_clearness_00", "x_clearness_30")
+_MIN_CLEAR = 10.0  # W/m²
+_WEATHER_COLUMNS = [
+    "park_id", "source", "run_at", "available_at", "valid_at", "period_s", *WEATHER_VARIABLES, "extra",
+]  # fmt: skip
 _SERF_MOVED = timedelta(days=1096)
 
 PARKS = (
@@ -134,6 +139,7 @@ def _weather(park: Park, since: datetime, until: datetime, stored: Set[RunKey]) 
     rows = pd.concat(runs, ignore_index=True).assign(park_id=park.id, source=WEATHER_SOURCE, period_s=np.int32(3600))
     for name in WEATHER_VARIABLES:
         rows[name] = rows.get(name, np.nan)
+    rows["extra"] = extra({name: rows[name].to_numpy() for name in FREE_COLUMNS}, np.ones(len(rows), bool))
     return rows[_WEATHER_COLUMNS]
 
 
@@ -164,7 +170,18 @@ def hourly_weather(park_id: str) -> pd.DataFrame:
     quarter = instant.resample("15min").interpolate("linear", limit=4)
     hourly = ((quarter + quarter.shift(-1)) / 2.0).resample("1h").mean().dropna(how="all")
     hourly.index.name = "valid_at"
-    return hourly
+    return hourly.join(_clearness(table.set_axis(instant.index)))
+
+
+def _clearness(table: pd.DataFrame) -> pd.DataFrame:
+    """GHI over the clear-sky GHI that NSRDB delivers beside it, at the hour's beginning and middle; NaN by night.
+
+    NSRDB knows haze and water vapour of the day, so that its 1 means: no cloud seen.
+    """
+    share = (table["ghi"] / table["ghi_clear"].where(table["ghi_clear"] > _MIN_CLEAR)).astype(float)
+    return pd.DataFrame(
+        {f"x_clearness_{minute:02d}": share[share.index.minute == minute].resample("1h").first() for minute in (0, 30)}
+    )
 
 
 def _local_midnights(park: Park, since: datetime, until: datetime) -> list[pd.Timestamp]:
