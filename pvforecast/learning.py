@@ -289,7 +289,8 @@ def refit(lake: Lake, store: ObjectStore, tracking: Tracking, job: dict[str, Any
     table_versions = {name: int(version) for name, version in job["data_versions"].items()}
     recipe = Recipe.from_dict(bundles.load(store, job["challenger_uri"]).info["recipe"])
     rows = stored_rows(lake, recipe, parks, table_versions["features"])
-    bundle = train(rows, recipe, np.datetime64(job["as_of"], "s"), _info(table_versions, "serving"))
+    places = {park: (site.latitude, site.longitude) for park in parks for _, site in records.sites(lake, park)}
+    bundle = train(rows, recipe, np.datetime64(job["as_of"], "s"), _info(table_versions, "serving"), places)
     uri = bundles.save(store, bundle)
     tracking.log(job["run_id"], tags={"bundle_uri": uri}, text=model_card.files(bundle, uri, job["run_id"]))
     return uri

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,9 @@ from pvforecast.model import calibration, columns, corrector, ensemble, levels
 from pvforecast.model.bundle import Bundle, centre, corrected
 from pvforecast.model.corrector import Corrector
 from pvforecast.model.recipe import Recipe
+from pvforecast.portfolio import Dependence
+from pvforecast.portfolio.fitting import Forecasts
+from pvforecast.portfolio.fitting import fit as fit_dependence
 
 MIN_ROWS = 200
 _MIN_CORRECTED = 500  # rows with recent output, below which nothing is said of their errors
@@ -25,12 +29,22 @@ _STRETCH_DAYS = 7
 _BLIND = 5  # every so many rows, one is calibrated without weather, and another without history
 
 
-def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any] | None = None) -> Bundle:
+def train(
+    rows: Rows,
+    recipe: Recipe,
+    as_of: np.datetime64,
+    info: dict[str, Any] | None = None,
+    places: Mapping[str, tuple[float, float]] | None = None,
+) -> Bundle:
     """Fit and calibrate on everything known at `as_of`.
 
     The days are dealt into `calibration_folds` folds; each is forecast by an ensemble that has not seen it. Where those
     forecasts show that a park's level has changed for good, what it did before is scaled to what it does now. The
     correction learns the errors that are left, and the calibration what is left of those.
+
+    Parameters
+    ----------
+    places : park id -> latitude and longitude, degrees, where the bundle is to know how the parks' errors go together.
 
     Raises
     ------
@@ -57,10 +71,11 @@ def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any]
     golden = np.linspace(0, len(known) - 1, _GOLDEN_ROWS).astype(int)
     where = calibration.cells(shown, known.lead_hours, names)
     moved = corrected(raw, shown, recipe.quantiles, correction)
+    moves = calibration.fit(moved, target, recipe.quantiles, where)
     return Bundle(
         ensemble.fit(known.features, target, names, recipe),
         correction,
-        calibration.fit(moved, target, recipe.quantiles, where),
+        moves,
         recipe.spec,
         recipe.quantiles,
         known.features[golden],
@@ -74,6 +89,9 @@ def train(rows: Rows, recipe: Recipe, as_of: np.datetime64, info: dict[str, Any]
             "parks": sorted({str(park) for park in known.park_id}),
             "versions": {"xgboost": xgb.__version__, "numpy": np.__version__, "python": platform.python_version()},
         },
+        None
+        if places is None
+        else _dependence(known, target, calibration.apply(moved, moves, recipe.quantiles, where), recipe, places),
     )
 
 
@@ -108,6 +126,14 @@ def drawn(rows: Rows, most: int, seed: int) -> Rows:
     kept = np.zeros(len(rows), bool)
     kept[np.random.default_rng(seed).choice(len(rows), most, replace=False)] = True
     return rows.where(kept)
+
+
+def _dependence(
+    rows: Rows, target: Floats, quantiles: Floats, recipe: Recipe, places: Mapping[str, tuple[float, float]]
+) -> Dependence:
+    """How the errors of parks and hours go together, from forecasts of days that were not seen."""
+    made = Forecasts(rows.park_id, rows.issued_at, rows.valid_at, target, quantiles, recipe.quantiles)
+    return fit_dependence(made, {park: places[park] for park in np.unique(rows.park_id.astype(str))})
 
 
 def _unseen(rows: Rows, target: Floats, shown: npt.NDArray[np.float32], recipe: Recipe) -> Floats:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from pvforecast import clocks, dataset, features, flagging, fleet, refining
+from pvforecast.features import sun
 from pvforecast.known import ParkRecord
 from pvforecast.lake import Lake, records
 from pvforecast.lake.tables import CLOCKS, GENERATION, RAW_GENERATION, WEATHER
@@ -25,7 +26,7 @@ TIMES = HOURS.tz_convert(None).to_numpy().astype("datetime64[s]")
 def sky(temp_air: float = 8.0, seed: int = 3) -> pd.DataFrame:
     """Weather of bright and dull days."""
     share = np.repeat(np.random.default_rng(seed).choice([1.0, 0.9, 0.5, 0.25], DAYS), 24)
-    clear = features._sun(PARK.site(), TIMES)["ghi_clear"]
+    clear = sun.of(PARK.site(), TIMES)["ghi_clear"]
     frame = pd.DataFrame({"valid_at": HOURS, "ghi": clear * share, "temp_air": temp_air})
     return frame.assign(dni=np.nan, dhi=np.nan, wind_speed=2.0, cloud_cover=np.nan)
 

@@ -16,12 +16,15 @@ from tests.component_fixtures import Workshop
 TABLE = features(fx.DEFAULT_SPEC.names)
 
 
-def test_each_issue_time_has_its_48_hours(workshop: Workshop, featurized: dict[str, str]) -> None:
+def test_each_midnight_has_its_48_hours_and_an_hour_within_each_day_its_12(workshop: Workshop, featurized: dict[str, str]) -> None:
     assert featurized == {"pvdaq-50": "ok", "serf-east": "ok"}
     rows = workshop.lake.read(TABLE, park_id="pvdaq-50").to_pandas(use_threads=False)
-    assert set(rows.groupby("issued_at").size()) == {48}
-    assert rows.issued_at.nunique() == 60
-    assert rows.issued_at.max().isoformat() == "2013-08-09T06:00:00+00:00"  # before as_of
+    hours = rows.groupby("issued_at").size()
+    midnight = hours.index.hour == 6  # in Golden, in summer
+    assert set(hours[midnight]) == {48}
+    assert set(hours[~midnight]) == {12}
+    assert (midnight.sum(), (~midnight).sum()) == (60, 60)
+    assert hours.index[midnight].max().isoformat() == "2013-08-09T06:00:00+00:00"  # before as_of
 
 
 @pytest.mark.usefixtures("featurized")
@@ -31,7 +34,7 @@ def test_a_stored_row_is_what_serving_would_build(workshop: Workshop) -> None:
     stored = rows[rows.issued_at == issued].sort_values("valid_at")
     at = np.datetime64(issued.tz_localize(None), "s")
     known = records.load(workshop.lake, "serf-east").known_at(at)
-    served = fx.build_known(fx.DEFAULT_SPEC, known, at, fx.horizon(at, 48))
+    served = fx.build_known(fx.DEFAULT_SPEC, known, at, fx.horizon(at, len(stored)))
     np.testing.assert_array_equal(stored[list(fx.DEFAULT_SPEC.names)].to_numpy(np.float32), served)
 
 
