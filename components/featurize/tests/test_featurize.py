@@ -16,7 +16,9 @@ from tests.component_fixtures import Workshop
 TABLE = features(fx.DEFAULT_SPEC.names)
 
 
-def test_each_midnight_has_its_48_hours_and_an_hour_within_each_day_its_12(workshop: Workshop, featurized: dict[str, str]) -> None:
+def test_each_midnight_has_its_48_hours_and_an_hour_within_each_day_its_12(
+    workshop: Workshop, featurized: dict[str, str]
+) -> None:
     assert featurized == {"pvdaq-50": "ok", "serf-east": "ok"}
     rows = workshop.lake.read(TABLE, park_id="pvdaq-50").to_pandas(use_threads=False)
     hours = rows.groupby("issued_at").size()
