@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -136,8 +138,17 @@ class ParkRecord:
         return np.where(valid_at[last] == hours, known[last], -1)
 
     def _latest_run(self, as_of: np.datetime64) -> WeatherRun | None:
-        available = [run for run in self.runs if run.available_at <= as_of]
-        return max(available, key=lambda run: (run.run_at, run.available_at)) if available else None
+        number = int(np.searchsorted(self._available, as_of, side="right"))
+        return self._newest_run[number - 1] if number else None
+
+    @cached_property
+    def _available(self) -> Times:
+        return np.array([run.available_at for run in self.runs], "datetime64[s]")
+
+    @cached_property
+    def _newest_run(self) -> list[WeatherRun]:
+        """Of the runs up to each, the one that began last."""
+        return list(accumulate(self.runs, _later))
 
     def _history(self, as_of: np.datetime64) -> History:
         """Without hours that are no evidence of what the park can do: a lag of an outage says nothing of tomorrow."""
@@ -151,3 +162,8 @@ class ParkRecord:
             usable &= ~censored(self.flags[rows])
         rows = rows[usable]
         return History(self.valid_at[rows], self.power_kw[rows])
+
+
+def _later(one: WeatherRun, other: WeatherRun) -> WeatherRun:
+    """The run that began later; of two that began at once the one that could be had later."""
+    return other if (other.run_at, other.available_at) > (one.run_at, one.available_at) else one

@@ -13,7 +13,8 @@ from pvforecast.known import HOUR, Floats, Times
 from pvforecast.site import Site
 
 DAYLIGHT_ELEVATION_DEG = 0.0
-_SECONDS_A_DAY = 86_400
+_BLOCK_DAYS = 16
+_BLOCK_S = _BLOCK_DAYS * 86_400
 
 
 def daylight(site: Site, valid_at: Times, period: np.timedelta64 = HOUR) -> npt.NDArray[np.bool_]:
@@ -32,33 +33,33 @@ def day_of_year(day: np.datetime64) -> int:
 
 
 def of(site: Site, valid_at: Times, period: np.timedelta64 = HOUR, *, sunlit: bool = True) -> dict[str, Floats]:
-    """Sun position and clear sky of each interval, looked up in whole UTC days.
+    """Sun position and clear sky of each interval, looked up in blocks of whole UTC days.
 
-    Days are computed whole and kept, so that an interval has the same bits whatever request it is part of.
+    Blocks are computed whole and kept, so that an interval has the same bits whatever request it is part of.
 
     Parameters
     ----------
     valid_at : starts of intervals, whole multiples of `period` from midnight UTC.
     sunlit : the sun of an interval stands where it is at the middle of its sunlit part, not of the whole.
     """
-    days = valid_at.astype("datetime64[D]")
-    at = ((valid_at - days.astype("datetime64[s]")) // period).astype(np.int64)
-    unique, inverse = np.unique(days, return_inverse=True)
     seconds = int(period / np.timedelta64(1, "s"))
-    tables = [_day(site, int(day.astype(np.int64)), seconds, sunlit) for day in unique] or [
-        _day(site, 0, seconds, sunlit)
-    ]
-    return {name: np.stack([table[name] for table in tables])[inverse, at] for name in tables[0]}
+    epoch = valid_at.astype("datetime64[s]").astype(np.int64)
+    unique, inverse = np.unique(epoch // _BLOCK_S, return_inverse=True)
+    blocks = [_block(site, int(number), seconds, sunlit) for number in unique] or [_block(site, 0, seconds, sunlit)]
+    at = inverse * (_BLOCK_S // seconds) + epoch % _BLOCK_S // seconds
+    if len(blocks) == 1:
+        return {name: values[at] for name, values in blocks[0].items()}
+    return {name: np.concatenate([block[name] for block in blocks])[at] for name in blocks[0]}
 
 
-@lru_cache(maxsize=20_000)
-def _day(site: Site, epoch_day: int, period_s: int, sunlit: bool) -> dict[str, Floats]:
-    """Sun position (NREL SPA) of the intervals of one UTC day, clear sky (simplified Solis), clear POA and power.
+@lru_cache(maxsize=4_000)
+def _block(site: Site, number: int, period_s: int, sunlit: bool) -> dict[str, Floats]:
+    """Sun position (NREL SPA) of the intervals of a block, clear sky (simplified Solis), clear POA and power.
 
     References: Reda & Andreas 2004, Solar Energy 76; Ineichen 2008, Solar Energy 82; both as in pvlib.
     """
-    n = _SECONDS_A_DAY // period_s
-    start = epoch_day * _SECONDS_A_DAY + period_s * np.arange(n, dtype=np.float64)
+    n = _BLOCK_S // period_s
+    start = number * _BLOCK_S + period_s * np.arange(n, dtype=np.float64)
     moment = start + period_s / 2.0
     pressure = pvlib.atmosphere.alt2pres(site.elevation_m)
     position = _position(site, moment, pressure)
@@ -68,7 +69,8 @@ def _day(site: Site, epoch_day: int, period_s: int, sunlit: bool) -> dict[str, F
         edges = np.append(start, start[-1] + period_s)
         moment, fraction = _sunlit(edges, _position(site, edges, pressure)["sun_elevation"], up)
         position = _position(site, moment, pressure)
-    days = np.full(n, float(day_of_year(np.datetime64(epoch_day, "D"))))
+    first = np.datetime64(number * _BLOCK_DAYS, "D")
+    days = np.repeat([float(day_of_year(first + day)) for day in range(_BLOCK_DAYS)], n // _BLOCK_DAYS)
     extra = pvlib.irradiance.get_extra_radiation(days)
     clear = pvlib.clearsky.simplified_solis(
         position["apparent_elevation"], pressure=pressure, aod700=0.1, precipitable_water=1.0, dni_extra=extra

@@ -12,7 +12,7 @@ import pytest
 from pvforecast import features as fx
 from pvforecast.features import DEFAULT_SPEC, FIRST_SPEC, FeatureSpec, with_extra
 from pvforecast.features.spec import RECENT, WEATHER, extra_of, from_weather
-from pvforecast.features.sun import _day
+from pvforecast.features.sun import _block
 from pvforecast.known import HOUR, History, ParkRecord, WeatherRun
 from pvforecast.site import Site
 from tests.bundles import NOW, record
@@ -455,7 +455,7 @@ def test_a_row_has_the_same_bits_in_any_order_of_requests() -> None:
     known = record(golden()).known_at(NOW)
     hours = fx.horizon(NOW, 48)
     warm = fx.build_known(DEFAULT_SPEC, known, NOW, hours)
-    _day.cache_clear()
+    _block.cache_clear()
     later = fx.build_known(DEFAULT_SPEC, known, NOW, fx.horizon(NOW, 168))[:48]
     np.testing.assert_array_equal(warm.view(np.uint32), later.view(np.uint32))
 
