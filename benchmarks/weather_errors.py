@@ -71,10 +71,10 @@ def _disturbed(run: WeatherRun, hours: Times, clear: Floats, seed: int) -> Weath
     sky = clear[np.clip(np.searchsorted(hours, run.valid_at), 0, len(hours) - 1)]
     ghi = run.variables["ghi"]
     disturbed = np.clip(ghi * np.exp(deviation * _ar1(len(ghi), AR, random)), 0.0, np.maximum(_CEILING * sky, ghi))
+    # Free columns stay out: what NSRDB saw of the clouds within the hour would tell the GHI that was.
+    kept = {name: values for name, values in run.variables.items() if not name.startswith("x_")}
     return replace(
-        run,
-        source=f"{run.source}+errors",
-        variables={**run.variables, "ghi": np.where(sky > _DARK, disturbed, ghi)},
+        run, source=f"{run.source}+errors", variables={**kept, "ghi": np.where(sky > _DARK, disturbed, ghi)}
     )
 
 

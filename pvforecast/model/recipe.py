@@ -45,7 +45,7 @@ class Recipe:
     max_features: float = 0.7
     forest_rows: int = 40_000
     corrector_rounds: int = 150
-    calibration_folds: int = 4
+    calibration_folds: int = 3
     without_weather: int = 7
     seed: int = 20130101
 

@@ -25,6 +25,7 @@ from pvf.stack.local import Stack
 from pvforecast import clients, dataset, features, snapshot
 from pvforecast.lake import records
 from pvforecast.settings import Settings
+from pvforecast.sources.pvdaq_samples import FREE_COLUMNS
 from tests.stack_fixtures import new_home
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +114,7 @@ def test_a_served_row_is_the_training_path_s_row(again: Stack) -> None:
     """Not from the snapshot this time: straight from the lake, as featurize reads it."""
     predictions, rows = served(again.settings)
     every = clients.everything(again.settings)
-    spec = features.DEFAULT_SPEC
+    spec = features.with_extra(FREE_COLUMNS)
     for logged in rows[0].data["predictions"]:
         record = records.load(every.lake, logged["park_id"])
         issued_at = instants([logged["issued_at"]])[0]
