@@ -73,9 +73,7 @@ def _disturbed(run: WeatherRun, hours: Times, clear: Floats, seed: int) -> Weath
     disturbed = np.clip(ghi * np.exp(deviation * _ar1(len(ghi), AR, random)), 0.0, np.maximum(_CEILING * sky, ghi))
     # Free columns stay out: what NSRDB saw of the clouds within the hour would tell the GHI that was.
     kept = {name: values for name, values in run.variables.items() if not name.startswith("x_")}
-    return replace(
-        run, source=f"{run.source}+errors", variables={**kept, "ghi": np.where(sky > _DARK, disturbed, ghi)}
-    )
+    return replace(run, source=f"{run.source}+errors", variables={**kept, "ghi": np.where(sky > _DARK, disturbed, ghi)})
 
 
 def _ar1(n: int, correlation: float, random: np.random.Generator) -> Floats:

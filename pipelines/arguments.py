@@ -18,7 +18,7 @@ _SKEW = timedelta(minutes=5)
 
 
 def checked(name: str, given: Mapping[str, Any], settings: Settings, *, scheduled: bool = False) -> dict[str, Any]:
-    """The arguments of a run of pipeline `name`, with the quorum of the settings where none is given.
+    """The arguments of a run of pipeline `name`, with quorum and recipe of the settings where none are given.
 
     Parameters
     ----------
@@ -41,6 +41,8 @@ def checked(name: str, given: Mapping[str, Any], settings: Settings, *, schedule
             raise InvalidInput(f"{value!r} is no {inputs[key].type}", field=key, hint=f"default {inputs[key].default}")
     if "quorum" in inputs:
         arguments.setdefault("quorum", settings.quorum)
+    if "recipe" in inputs and settings.recipe:
+        arguments["recipe"] = {**settings.recipe, **arguments.get("recipe", {})}
     for key, low, high in (("parks_per_shard", 1, 100_000), ("lookback_hours", 1, 100_000), ("quorum", 0, 1)):
         if key in arguments and not low <= arguments[key] <= high:
             raise InvalidInput(

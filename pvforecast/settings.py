@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     open_meteo_limits: str = "free"  # free, none, or minute/hour/day/at_once
     weather_api_key: SecretStr = SecretStr("")  # of the source `json`
 
+    recipe: dict[str, Any] = {}  # of a training that names no other: what differs from the default, e.g. of `pvf tune`
     horizon_hours: int = 48  # of an answer that was not asked for another
     correct_clocks: bool = True  # move rows by what was found about a logger's clock; False: name it only
     clock: Literal["system", "snapshot"] = "system"  # snapshot: a replay, "now" is when the snapshot was taken
