@@ -40,6 +40,13 @@ def test_a_run_that_goes_on_is_kept(tmp_path: Path) -> None:
         child.communicate(b"\n")
 
 
+def test_the_recipe_of_the_settings_holds_where_none_is_given(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, recipe={"rounds": 40, "trees": 9})
+    assert checked("training", {"as_of": AS_OF}, settings)["recipe"] == {"rounds": 40, "trees": 9}
+    given = checked("training", {"as_of": AS_OF, "recipe": {"rounds": 80}}, settings)
+    assert given["recipe"] == {"rounds": 80, "trees": 9}
+
+
 def test_the_quorum_of_the_settings_holds_where_none_is_given(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, quorum=0.8)
     assert checked("training", {"as_of": AS_OF}, settings) == {"as_of": AS_OF, "quorum": 0.8}

@@ -1,0 +1,71 @@
+"""A lasting change of a park's level is told from weather, from single bad days and from nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pvforecast.dataset import Rows
+from pvforecast.features import DEFAULT_SPEC
+from pvforecast.known import HOUR
+from pvforecast.model import levels
+from pvforecast.model.levels import Change
+
+DAYS = 100
+BEGIN = np.datetime64("2013-03-01T15:00:00", "s")
+CHANGED = BEGIN + 70 * 24 * HOUR
+
+
+def simulated(seed: int = 1) -> tuple[Rows, np.ndarray]:
+    """Six bright hours a day of two parks, forecast without bias with errors that last a day; and the forecast."""
+    rng = np.random.default_rng(seed)
+    n = DAYS * 6
+    valid = np.concatenate([BEGIN + day * 24 * HOUR + np.arange(6) * HOUR for day in range(DAYS)])
+    features = np.zeros((2 * n, len(DEFAULT_SPEC)), np.float32)
+    features[:, DEFAULT_SPEC.names.index("clear_sky_index")] = 1.0
+    park = np.repeat(np.array(["a", "b"], object), n)
+    median = np.tile(np.full(n, 0.5), 2)
+    target = median * np.exp(np.repeat(rng.normal(0, 0.03, 2 * DAYS), 6))
+    both = np.tile(valid, 2)
+    return Rows(DEFAULT_SPEC, park, both - 6 * HOUR, both, features, target, np.ones(2 * n, bool)), median
+
+
+def changed(rows: Rows, where: np.ndarray, factor: float) -> Rows:
+    return Rows(
+        rows.spec, rows.park_id, rows.issued_at, rows.valid_at, rows.features,
+        np.where(where, rows.target * factor, rows.target), rows.daylight,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_is_found_where_nothing_changed(seed: int) -> None:
+    assert levels.find(*simulated(seed)) == {}
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.12])
+def test_a_lasting_change_of_one_park_is_found_with_its_day(factor: float) -> None:
+    rows, median = simulated()
+    found = levels.find(changed(rows, (rows.park_id == "a") & (rows.valid_at >= CHANGED), factor), median)
+    assert set(found) == {"a"}
+    assert found["a"].factor == pytest.approx(factor, abs=0.03)
+    assert abs(found["a"].at - CHANGED) <= 4 * 24 * HOUR
+
+
+def test_a_few_bad_days_are_no_change() -> None:
+    rows, median = simulated()
+    bad = (rows.valid_at >= CHANGED) & (rows.valid_at < CHANGED + 5 * 24 * HOUR)
+    assert levels.find(changed(rows, bad, 0.3), median) == {}
+
+
+def test_a_change_that_is_only_days_old_is_waited_for() -> None:
+    rows, median = simulated()
+    late = rows.valid_at >= BEGIN + (DAYS - 6) * 24 * HOUR
+    assert levels.find(changed(rows, late, 0.9), median) == {}
+
+
+def test_what_a_park_did_before_is_brought_to_its_new_level_and_the_others_are_not_touched() -> None:
+    rows, _ = simulated()
+    target = levels.levelled(rows, {"a": Change(CHANGED, 0.9)})
+    before = (rows.park_id == "a") & (rows.valid_at < CHANGED)
+    np.testing.assert_allclose(target[before], 0.9 * rows.target[before])
+    np.testing.assert_array_equal(target[~before], rows.target[~before])
