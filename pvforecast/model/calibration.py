@@ -25,7 +25,7 @@ RUNGS = ("full", "no recent generation", "no weather", "neither")
 
 SHAPE = (len(RUNGS), len(LEAD_EDGES), len(SKY_EDGES))
 
-_PRIOR_ROWS = 400.0  # a cell of so many rows says as much as all it is part of
+_PRIOR_ROWS = 200.0  # a cell of so many rows says as much as all it is part of
 _MIN_WIDTH = 0.02  # of capacity
 _OUTER = (0.1, 0.9)
 
