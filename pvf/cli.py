@@ -11,7 +11,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pvf.commands import backtest, data, explain, imports, model, park, pipeline, portfolio, quarantine, status, tune
+from pvf.commands import (
+    backtest,
+    data,
+    explain,
+    imports,
+    key,
+    model,
+    park,
+    pipeline,
+    portfolio,
+    quarantine,
+    status,
+    tune,
+)
 from pvforecast.errors import InvalidInput, PvForecastError
 from pvforecast.settings import load
 
@@ -27,6 +40,7 @@ app.command()(explain.explain)
 app.command()(portfolio.portfolio)
 app.command()(tune.tune)
 app.add_typer(imports.app, name="import")
+app.add_typer(key.app, name="key")
 app.add_typer(park.app, name="park")
 app.add_typer(quarantine.app, name="quarantine")
 app.command()(status.status)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -16,17 +18,29 @@ from pvforecast.settings import Settings
 from pvforecast.wiring import needed
 
 PATH = "/v1/models/pv-forecast:predict"
+_SENDABLE = re.compile(r"[\x21-\x7e]+")  # what HTTP carries; others say themselves what they hold for a key
 
 
 def key(settings: Settings) -> str:
-    """`PVF_API_KEY`, or the local stack's key of the client `desk`."""
+    """`PVF_API_KEY`, or the newest key of the local stack's client `desk` that holds and sees all parks."""
     given = os.environ.get("PVF_API_KEY")
     if given:
+        if not _SENDABLE.fullmatch(given):  # said without the value, which may be a key with a slip
+            raise InvalidInput(
+                "it has a character that no key has: a space, a line break or one outside ASCII",
+                field="PVF_API_KEY",
+                hint="copy the key again; 16 to 200 of A-Z, a-z, 0-9, . _ -",
+            )
         return given
-    keys = api_keys.load(settings.home / "secrets" / "api-keys.json").get(api_keys.DEFAULT_CLIENT)
-    if not keys:
-        raise InvalidInput(f"the client {api_keys.DEFAULT_CLIENT!r} has no key", field="PVF_API_KEY", hint="set it")
-    return keys[-1]
+    keys = api_keys.in_force(api_keys.load(settings.home / "secrets" / "api-keys.json"), datetime.now(UTC))
+    usable = [one for one in keys.get(api_keys.DEFAULT_CLIENT, []) if not one.limited]
+    if not usable:
+        raise InvalidInput(
+            f"the client {api_keys.DEFAULT_CLIENT!r} has no key that sees all parks",
+            field="PVF_API_KEY",
+            hint=f"set it, or make one: pvf key add {api_keys.DEFAULT_CLIENT}",
+        )
+    return usable[-1].key
 
 
 @dataclass(frozen=True)

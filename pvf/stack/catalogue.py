@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,6 +95,8 @@ class Plan:
             }
         if WEATHER_STUB in self.names:
             values |= services.stub_settings(self._url(WEATHER_STUB))
+        if "gateway" in self.names and "PVF_PARK_ACCESS_FILE" not in os.environ:
+            values["park_access_file"] = gateway.access_file(self.home)
         for name, field in _URL_FIELDS.items():
             if name in self.names:
                 values[field] = self._url(name)
@@ -114,7 +117,9 @@ class Plan:
                 settings,
             ),
             "predictor": lambda: services.predictor(self.home, port("predictor"), port("predictor-grpc"), settings),
-            "transformer": lambda: services.transformer(self.home, port("transformer"), settings),
+            "transformer": lambda: replace(
+                services.transformer(self.home, port("transformer"), settings), prepare=self._tell_who_sees_what
+            ),
             "prediction-log": lambda: services.prediction_log(self.home, port("prediction-log"), settings),
             "trigger": lambda: services.trigger(self.home, port("trigger"), settings),
             "gateway": lambda: gateway.part(
@@ -125,6 +130,11 @@ class Plan:
             WEATHER_STUB: lambda: services.weather_stub(self.home, port(WEATHER_STUB), settings),
         }
         return [replace(makers[name](), needs=_NEEDS[name]) for name in self.names]
+
+    def _tell_who_sees_what(self) -> None:
+        """The transformer reads it at its start, which may be before the gateway's."""
+        if "gateway" in self.names:
+            gateway.apply_keys(self.home)
 
     def _url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports.get(name)}"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from pvf.stack import api_keys, gateway_config
+from pvf.stack import api_keys, gateway_access, gateway_config
 from pvf.stack.part import Part, answers, bare_env
 from pvf.stack.processes import write_atomically
 from pvforecast.errors import InvalidInput, StackError
@@ -90,13 +92,32 @@ def keys_file(home: Path) -> Path:
     return home / "secrets" / "api-keys.json"
 
 
-def apply_keys(home: Path, allowed: Limits | None = None) -> None:
+def access_file(home: Path) -> Path:
+    """PVF_PARK_ACCESS_FILE of the services behind the gateway."""
+    return _folder(home) / "park-access.json"
+
+
+def apply_keys(
+    home: Path,
+    allowed: Limits | None = None,
+    *,
+    members: Mapping[str, Collection[str]] | None = None,
+    now: datetime | None = None,
+) -> None:
     """Make the running gateway take up secrets/api-keys.json: within a second, without dropping a connection.
+
+    Parameters
+    ----------
+    members : group -> its parks, for keys that are limited to groups; a group that is not in it gives nothing.
+    now : keys that have ended by then are left out.
 
     Raises InvalidInput when that file is wrong; the keys that were in force stay in force.
     """
-    keys = api_keys.load(keys_file(home))
+    keys = api_keys.in_force(api_keys.load(keys_file(home)), now or datetime.now(UTC))
     timeout_s = (allowed or limits()).timeout_s
+    _folder(home).mkdir(mode=0o700, parents=True, exist_ok=True)
+    # first who may see what: a key that opened before it would find nothing
+    write_atomically(access_file(home), json.dumps(gateway_access.table(keys, members or {})))
     write_atomically(_folder(home) / "routes.json", json.dumps(gateway_config.routes(keys, timeout_s=timeout_s)))
 
 

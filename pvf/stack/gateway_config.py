@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pvf.stack.api_keys import Key
+
 CLIENT_HEADER = "x-client-id"
+"""Who asks, to what is behind the gateway: the client, or client#key-id for a key that sees some parks only."""
+ACCOUNT_HEADER = "x-client"
+"""The client alone, whose rate limit counts."""
+KEY_ID_HEADER = "x-key-id"
 KEY_HEADER = "x-api-key"
 ROUTES = "gateway-routes"
 _UPSTREAM = "transformer"
@@ -22,6 +28,19 @@ _MAX_CONNECTIONS = 400  # each takes two of the 1,024 files that a process may o
 _OPEN_PREFIXES = ("/v1/", "/v2/")
 _CLOSED_PREFIXES = ("/v2/repository",)
 _FORWARDING = {"header": CLIENT_HEADER, "hide_credentials": True}
+
+# Envoy's key filter gives one word for each key, "client#id" or "client#id!" for a limited one: it is taken apart here.
+_SPLIT = f"""
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local client, id, limited = string.match(headers:get("{CLIENT_HEADER}") or "", "^([^#]+)#(%x+)(!?)$")
+  if client then
+    headers:replace("{ACCOUNT_HEADER}", client)
+    headers:replace("{KEY_ID_HEADER}", id)
+    headers:replace("{CLIENT_HEADER}", limited == "!" and client .. "#" .. id or client)
+  end
+end
+"""
 
 Config = dict[str, Any]
 
@@ -79,7 +98,7 @@ def listener(port: int, routes_file: str, *, max_body_bytes: int, requests_per_s
             _typed(
                 "strip-client",
                 "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-                mutations=[{"remove": CLIENT_HEADER}],
+                mutations=[{"remove": name} for name in (CLIENT_HEADER, ACCOUNT_HEADER, KEY_ID_HEADER)],
             )
         ],
         "access_log": [
@@ -96,6 +115,11 @@ def listener(port: int, routes_file: str, *, max_body_bytes: int, requests_per_s
                 "extensions.filters.http.api_key_auth.v3.ApiKeyAuth",
                 key_sources=[{"header": KEY_HEADER}],
                 forwarding=_FORWARDING,
+            ),
+            _typed(
+                "envoy.filters.http.lua",
+                "extensions.filters.http.lua.v3.Lua",
+                default_source_code={"inline_string": _SPLIT},
             ),
             _rate_limit(requests_per_second, burst),
             _typed(
@@ -117,9 +141,13 @@ def listener(port: int, routes_file: str, *, max_body_bytes: int, requests_per_s
     )
 
 
-def routes(keys: Mapping[str, Sequence[str]], *, timeout_s: float) -> Config:
-    """The routes file, with the keys: {"client": ["key", ...]}."""
-    credentials = [{"key": key, "client": client} for client, of_client in keys.items() for key in of_client]
+def routes(keys: Mapping[str, Sequence[Key]], *, timeout_s: float) -> Config:
+    """The routes file, with the keys by client."""
+    credentials = [
+        {"key": key.key, "client": f"{client}#{key.id}{'!' if key.limited else ''}"}
+        for client, of_client in keys.items()
+        for key in of_client
+    ]
     nothing_here = {"status": 404, "body": {"inline_string": "not found"}}
     table = [
         {
@@ -155,7 +183,8 @@ def routes(keys: Mapping[str, Sequence[str]], *, timeout_s: float) -> Config:
 _ACCESS_LOG = {
     "time": "%START_TIME%",
     "request_id": "%REQ(X-REQUEST-ID)%",
-    "client": f"%REQ({CLIENT_HEADER})%",
+    "client": f"%REQ({ACCOUNT_HEADER})%",
+    "key_id": f"%REQ({KEY_ID_HEADER})%",
     "method": "%REQ(:METHOD)%",
     "path": "%PATH(NQ)%",
     "status": "%RESPONSE_CODE%",
@@ -178,7 +207,7 @@ def _rate_limit(requests_per_second: int, burst: int) -> Config:
         enable_x_ratelimit_headers="DRAFT_VERSION_03",
         response_headers_to_add=[{"header": {"key": "retry-after", "value": "1"}}],
         token_bucket={"max_tokens": 1_000_000, "tokens_per_fill": 1_000_000, "fill_interval": "1s"},
-        rate_limits=[{"actions": [{"request_headers": {"header_name": CLIENT_HEADER, "descriptor_key": "client"}}]}],
+        rate_limits=[{"actions": [{"request_headers": {"header_name": ACCOUNT_HEADER, "descriptor_key": "client"}}]}],
         descriptors=[
             {
                 "entries": [{"key": "client"}],  # no value: one bucket for each value seen
@@ -200,7 +229,7 @@ def _error_bodies(max_body_bytes: int, requests_per_second: int) -> list[Config]
         (400, "bad_request", "the request is not HTTP that can be passed on", None, "see the API's documentation"),
         (
             *(401, "unauthorized", "the API key is missing or not known", KEY_HEADER),
-            f"send a valid key in the header `{KEY_HEADER}`; the stack's owner finds keys in secrets/api-keys.json",
+            f"send a valid key in the header `{KEY_HEADER}`; its owner makes one: pvf key add",
         ),
         (403, "forbidden", "protocol upgrades are not taken", "upgrade", "send plain HTTP/1.1 or HTTP/2 requests"),
         (404, "not_found", "there is nothing at this path", "path", "forecasts: POST /v1/models/pv-forecast:predict"),
@@ -211,7 +240,7 @@ def _error_bodies(max_body_bytes: int, requests_per_second: int) -> list[Config]
         ),
         (426, "http_version", "HTTP/1.1 or HTTP/2 is needed", "protocol", "use a client that speaks HTTP/1.1"),
         (
-            *(429, "rate_limited", f"client %REQ({CLIENT_HEADER})% sends more than {requests_per_second} requests/s"),
+            *(429, "rate_limited", f"client %REQ({ACCOUNT_HEADER})% sends more than {requests_per_second} requests/s"),
             *(KEY_HEADER, "wait as long as the header Retry-After says, and put several parks into one request"),
         ),
         (431, "headers_too_large", "the headers are too large or too many", "headers", "at most 100, 60 KiB together"),

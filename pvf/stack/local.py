@@ -23,7 +23,8 @@ from typing import Any, Literal, Self
 
 from pydantic import SecretStr
 
-from pvf.stack import catalogue, keyring
+from pvf.stack import catalogue, gateway, keyring
+from pvf.stack.gateway_follow import Follower
 from pvf.stack.lock import Lock
 from pvf.stack.part import python_env, python_module
 from pvf.stack.ports import Ports
@@ -174,6 +175,8 @@ class Stack:
         self._write_down()
         self._lock.tell(self.settings.gateway_url or self.settings.mlflow_uri or self.settings.s3_endpoint)
         threading.Thread(target=self._watch, args=(self._supervisor,), name="stack-watch", daemon=True).start()
+        if gateway.NAME in self.urls:
+            Follower(self._home, self._watching, self._groups, self._on_event).start()
 
     def _start_guardian(self) -> None:
         with open(self._home / "log" / "guardian.log", "ab") as log:
@@ -195,6 +198,16 @@ class Stack:
             except StackError as error:
                 self._on_event(str(error))
                 return
+
+    def _groups(self) -> dict[str, set[str]]:
+        """Group -> the parks in it that are in service."""
+        from pvforecast import fleet, wiring  # only for keys that are limited to groups
+
+        found: dict[str, set[str]] = {}
+        for park in fleet.active(wiring.lake(self.settings)):
+            for group in park.groups:
+                found.setdefault(group, set()).add(park.id)
+        return found
 
     def _write_down(self) -> None:
         assert self._supervisor is not None

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class Gate:
 
     @property
     def key(self) -> str:
-        return api_keys.load(gateway.keys_file(self.home))["desk"][0]
+        return api_keys.load(gateway.keys_file(self.home))["desk"][0].key
 
     @property
     def port(self) -> int:
@@ -111,10 +112,23 @@ def test_the_key_opens_and_is_not_passed_on(gate: Gate) -> None:
     assert passed["x-request-id"] == headers["x-request-id"]
 
 
-def test_a_forged_client_id_reaches_neither_upstream_nor_log(gate: Gate) -> None:
-    _, _, seen = gate.ask("/v1/forged", gate.key, x_client_id="forged-client")
+def test_a_limited_key_is_told_apart_and_shares_the_rate_limit_of_its_client(gate: Gate) -> None:
+    limited = api_keys.add(gateway.keys_file(gate.home), "desk", parks=["roof"])
+    _until(lambda: gate.ask("/v1/x", limited.key)[0] == 200, every=0.3)
+    seen = gate.ask("/v1/x", limited.key)[2]
+    passed = {name.lower(): value for name, value in seen["headers"].items()}
+    assert (passed["x-client-id"], passed["x-client"]) == (f"desk#{limited.id}", "desk")
+    access = json.loads(gateway.access_file(gate.home).read_text())
+    assert access == {"_platform": "*", "desk": "*", f"desk#{limited.id}": ["roof"]}
+    statuses = [gate.ask("/v1/x", key)[0] for _ in range(15) for key in (gate.key, limited.key)]
+    assert statuses.count(429) >= 4
+
+
+@pytest.mark.parametrize("header", ["x_client_id", "x_client", "x_key_id"])
+def test_a_forged_client_id_reaches_neither_upstream_nor_log(gate: Gate, header: str) -> None:
+    _, _, seen = gate.ask("/v1/forged", gate.key, **{header: "forged-client"})
     assert "forged-client" not in json.dumps(seen)
-    gate.ask("/v1/forged", None, x_client_id="forged-client")
+    gate.ask("/v1/forged", None, **{header: "forged-client"})
     text = _access_log_until(gate, "missing_api_key")
     assert "forged-client" not in text
 
@@ -158,8 +172,7 @@ def test_a_body_over_the_limit_is_413(gate: Gate) -> None:
 
 
 def test_each_client_has_a_bucket_of_its_own(gate: Gate) -> None:
-    other = api_keys.add(gateway.keys_file(gate.home), "bi")
-    gateway.apply_keys(gate.home)
+    other = api_keys.add(gateway.keys_file(gate.home), "bi").key
     _until(lambda: gate.ask("/v1/x", other)[0] == 200)
     answers = [gate.ask("/v1/x", gate.key) for _ in range(25)]
     refused = [answer for answer in answers if answer[0] == 429]
@@ -205,14 +218,14 @@ def test_keys_rotate_without_closing_a_connection(gate: Gate) -> None:
         return answer.status
 
     assert over_kept(old) == 200
-    new = api_keys.add(file, "desk")
-    gateway.apply_keys(gate.home)
-    _until(lambda: over_kept(new) == 200)
+    made, ending = api_keys.rotate(file, "desk", timedelta(seconds=3))
+    assert [key.key for key in ending] == [old]
+    _until(lambda: over_kept(made.key) == 200, every=0.3)
     assert over_kept(old) == 200, "both hold while clients change over"
-    assert api_keys.revoke(file, old) == "desk"
-    gateway.apply_keys(gate.home)
-    _until(lambda: over_kept(old) == 401)
-    assert over_kept(new) == 200
+    _until(lambda: over_kept(old) == 401, every=0.5)
+    assert over_kept(made.key) == 200
+    assert api_keys.revoke(file, made.id) == "desk"
+    _until(lambda: over_kept(made.key) == 401, every=0.5)
     assert kept.sock is sock, "the connection was never closed"
     kept.close()
 
@@ -231,6 +244,7 @@ def test_no_key_is_ever_logged(gate: Gate) -> None:
     text = _access_log_until(gate, "unknown_api_key")
     line = next(json.loads(line) for line in text.splitlines() if '"/v1/logged"' in line)
     assert (line["client"], line["status"]) == ("desk", 200)
+    assert line["key_id"] == api_keys.Key(gate.key).id
     for word in (gate.key, "a-wrong-key", "query-word"):
         assert word not in text
 
@@ -267,8 +281,8 @@ def _access_log_until(gate: Gate, word: str) -> str:
     return log.read_text()
 
 
-def _until(condition: Any, seconds: float = 5.0) -> None:
+def _until(condition: Any, seconds: float = 5.0, every: float = 0.05) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "not within the time allowed"
-        time.sleep(0.05)
+        time.sleep(every)

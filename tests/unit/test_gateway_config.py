@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 
 from pvf.stack import gateway, gateway_config
+from pvf.stack.api_keys import Key
 from pvforecast.errors import InvalidInput, StackError
 
 _LIMITS = {"max_body_bytes": 1000, "requests_per_second": 5, "burst": 10}
 
 
 def test_keys_stand_with_the_routes_and_nowhere_else() -> None:
-    keys = {"desk": ["key-one", "key-two"], "bi": ["key-three"]}
+    keys = {"desk": [Key("key-one"), Key("key-two", parks=("roof",))], "bi": [Key("key-three")]}
     routes = json.dumps(gateway_config.routes(keys, timeout_s=5))
     for client, of_client in keys.items():
         for key in of_client:
-            assert f'{{"key": "{key}", "client": "{client}"}}' in routes
+            limited = "!" if key.limited else ""
+            assert f'{{"key": "{key.key}", "client": "{client}#{key.id}{limited}"}}' in routes
     others = [gateway_config.bootstrap(1, ("127.0.0.1", 2), "l"), gateway_config.listener(3, "r", **_LIMITS)]
     assert "key-one" not in json.dumps(others)
 

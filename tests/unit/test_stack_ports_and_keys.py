@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pvf.stack import api_keys, catalogue, keyring
+from pvf.stack import catalogue, keyring
 from pvf.stack.lock import Lock
 from pvf.stack.ports import Ports, is_free
-from pvforecast.errors import InvalidInput, StackError
+from pvforecast.errors import StackError
 
 
 @pytest.fixture
@@ -68,58 +68,6 @@ def test_the_keyring_is_made_once_and_hides_itself(tmp_path: Path) -> None:
     assert first.s3_secret_key not in repr(first)
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "secrets" / "stack.json").stat().st_mode & 0o777 == 0o600
-
-
-def test_api_keys_begin_with_one_for_desk(tmp_path: Path) -> None:
-    file = tmp_path / "api-keys.json"
-    keys = api_keys.load(file)
-    assert list(keys) == ["desk"]
-    assert keys["desk"][0].startswith("pvf_")
-    assert len(keys["desk"]) == 1
-    assert file.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_client_gets_a_second_key_and_loses_the_first(tmp_path: Path) -> None:
-    file = tmp_path / "api-keys.json"
-    old = api_keys.load(file)["desk"][0]
-    new = api_keys.add(file, "desk")
-    assert api_keys.load(file) == {"desk": [old, new]}
-    assert api_keys.revoke(file, old) == "desk"
-    assert api_keys.load(file) == {"desk": [new]}
-    with pytest.raises(InvalidInput, match="no client has this key"):
-        api_keys.revoke(file, old)
-
-
-@pytest.mark.parametrize(
-    ("keys", "where"),
-    [
-        ([], "api-keys"),
-        ({"Desk Top": []}, "api-keys"),
-        ({"desk": "pvf_0123456789abcdef"}, "api-keys.desk"),
-        ({"desk": ["short"]}, r"api-keys.desk\[0\]"),
-        ({"desk": ["white space in the key"]}, r"api-keys.desk\[0\]"),
-        ({"desk": [17]}, r"api-keys.desk\[0\]"),
-        ({"desk": ["pvf_0123456789abcdef"], "bi": ["pvf_0123456789abcdef"]}, r"api-keys.bi\[0\]: client desk"),
-    ],
-)
-def test_wrong_api_keys_are_refused_by_place_and_never_by_value(keys: object, where: str) -> None:
-    with pytest.raises(InvalidInput, match=where) as caught:
-        api_keys.validate(keys)
-    assert "pvf_0123456789abcdef" not in str(caught.value)
-
-
-def test_a_key_file_that_is_not_json_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "k").write_text("{")
-    with pytest.raises(InvalidInput, match="is not JSON"):
-        api_keys.load(tmp_path / "k")
-
-
-def test_a_bad_client_name_changes_nothing(tmp_path: Path) -> None:
-    file = tmp_path / "api-keys.json"
-    before = api_keys.load(file)
-    with pytest.raises(InvalidInput, match="no client name"):
-        api_keys.add(file, "Bad Name")
-    assert api_keys.load(file) == before
 
 
 def test_parts_bring_what_they_need() -> None:
