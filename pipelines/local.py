@@ -84,6 +84,7 @@ def training(
         "model_version": str(promoted.model_version) if promoted else None,
         "mlflow_run_id": job["run_id"],
         "left_out": job["left_out"],
+        "without_generation": job["without_generation"],
     }
 
 

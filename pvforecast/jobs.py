@@ -10,7 +10,7 @@ from pvforecast import learning, promoting
 from pvforecast.clients import Clients
 from pvforecast.evaluation import report
 from pvforecast.evaluation.compare import Comparison
-from pvforecast.shards import Status, as_datetime64, left_out, recipe_of
+from pvforecast.shards import Status, as_datetime64, left_out, recipe_of, without_generation
 
 Job = dict[str, Any]
 
@@ -59,6 +59,7 @@ def train(
         **job,
         "parks": parks,
         "left_out": out,
+        "without_generation": without_generation(statuses),
         "recipe": recipe,
         "reason": reason,
         "event_id": event_id,

@@ -32,12 +32,15 @@ Status = dict[str, str]
 OK = "ok"
 FAILED = "failed: "  # nothing more is done for the park in this run
 WITHOUT_WEATHER = "weather failed: "  # it goes on with the run it has
+WITHOUT_GENERATION = "no generation: "  # it goes on with what it has, which may be nothing
 _PAUSES_S = (1.0, 4.0)
 _LONGEST = 500  # characters of a status
 _SHORTEST = 20
 _ALL_STATUSES = 96_000  # bytes of the statuses of all parks together, with their ids
 MOST_BYTES = 120_000  # KFP hands a task its inputs as one word of a command line, and Linux ends a word at 128 KiB
 _MOST_NOTES = 50  # in a report
+_FEATURIZED_AT_ONCE = 10  # parks of one commit: each rewrites files, and all their rows are held in memory
+_LATE_DAYS = 7  # a park that has metered nothing healthy for so long is named
 _T = TypeVar("_T")
 
 
@@ -233,7 +236,14 @@ def featurize(lake: Lake, shard: Shard, status: Status) -> Status:
     from pvforecast import preparing
 
     recipe, as_of = recipe_of(shard["recipe"]), as_datetime64(shard["as_of"])
-    return _each(lake, shard, status, lambda park: preparing.featurize(lake, park.id, as_of, recipe))
+    prepared: dict[str, preparing.Prepared] = {}
+
+    def build(parks: Sequence[Park]) -> None:
+        prepared.update(preparing.featurize(lake, [park.id for park in parks], as_of, recipe))
+
+    status = _together(lake, shard, status, build, _FEATURIZED_AT_ONCE)
+    late = {park: _lateness(made.metered_until, as_of) for park, made in prepared.items() if status[park] == OK}
+    return status | {park: _said(WITHOUT_GENERATION, why, shard) for park, why in late.items() if why}
 
 
 def publish_snapshots(lake: Lake, store: ObjectStore, shard: Shard, status: Status) -> Status:
@@ -298,6 +308,12 @@ def left_out(statuses: Sequence[Status]) -> Status:
     return failed
 
 
+def without_generation(statuses: Sequence[Status]) -> Status:
+    """The parks that metered nothing lately, or nothing at all, with their status."""
+    states = {park: state for status in statuses for park, state in status.items()}
+    return {park: state for park, state in states.items() if state.startswith(WITHOUT_GENERATION)}
+
+
 def goes_on(state: str) -> bool:
     """Whether the steps that follow are done for a park with this state."""
     return not state.startswith(FAILED)
@@ -351,19 +367,21 @@ def as_datetime64(text: str) -> np.datetime64:
     return np.datetime64(int(instant(text, "as_of").timestamp()), "s")
 
 
-def _together(lake: Lake, shard: Shard, before: Status, work: Callable[[Sequence[Park]], object]) -> Status:
-    """Do `work` for all parks that go on at once; when that fails, for each alone, to find whose fault it is."""
+def _together(
+    lake: Lake, shard: Shard, before: Status, work: Callable[[Sequence[Park]], object], at_once: int | None = None
+) -> Status:
+    """Do `work` for the parks that go on, `at_once` of them; where that fails, for each alone, to find the culprit."""
     from pvforecast import fleet
 
     chosen = [park for park in fleet.registered(lake) if park.id in before and goes_on(before[park.id])]
-    if not chosen:
-        return before
-    try:
-        _patiently(lambda: work(chosen), "the shard")
-    except Exception:  # noqa: BLE001 - one park's data must not stop the others
-        _log.exception("the parks of the shard failed together: each alone")
-        return _each(lake, shard, before, lambda park: work([park]))
-    return before
+    size, status = at_once or max(len(chosen), 1), before
+    for group in (chosen[begin : begin + size] for begin in range(0, len(chosen), size)):
+        try:
+            _patiently(partial(work, group), "the shard")
+        except Exception:  # noqa: BLE001 - one park's data must not stop the others
+            _log.exception("parks of the shard failed together: each alone")
+            status = status | _each(lake, shard, {p.id: before[p.id] for p in group}, lambda park: work([park]))
+    return status
 
 
 def _each(lake: Lake, shard: Shard, before: Status | None, work: Callable[[Park], object]) -> Status:
@@ -390,6 +408,15 @@ def _patiently(work: Callable[[], _T], who: str) -> _T:
             _log.warning("%s: %s; again in %s s", who, error, pause)
             time.sleep(pause)
     return work()
+
+
+def _lateness(metered_until: np.datetime64 | None, as_of: np.datetime64) -> str:
+    """Why a park has too little of its own to learn from; empty where it has enough."""
+    if metered_until is None:
+        return "nothing healthy was ever metered under a weather run"
+    if as_of - metered_until > np.timedelta64(_LATE_DAYS * 86_400, "s"):
+        return f"nothing healthy was metered since {metered_until}Z"
+    return ""
 
 
 def _said(what: str, why: str, shard: Shard) -> str:

@@ -14,7 +14,7 @@ def featurize(shard: dict, status: dict) -> dict:
         status: Of the step before; failed parks are left out.
 
     Returns:
-        Park id -> ``ok``, or ``failed: ...``.
+        Park id -> ``ok``, ``no generation: ...`` for a park with none of late, or ``failed: ...``.
     """
     from pvforecast import shards, wiring
     from pvforecast.settings import load

@@ -166,6 +166,12 @@ class Lake:
         self, table: Table, park_id: str, rows: pd.DataFrame, *, metadata: dict[str, str] | None = None
     ) -> None:
         """Replace all rows of one park in one commit; other parks keep theirs. Older versions stay readable."""
+        self.replace_parks(table, [park_id], rows, metadata=metadata)
+
+    def replace_parks(
+        self, table: Table, park_ids: Collection[str], rows: pd.DataFrame, *, metadata: dict[str, str] | None = None
+    ) -> None:
+        """As `replace_park`, of some parks in one commit. `rows` are of these parks alone."""
         data = self._conform(table, rows)
 
         def write(delta: DeltaTable) -> int:
@@ -174,7 +180,7 @@ class Lake:
                 data,
                 mode="overwrite",
                 schema_mode="merge",
-                predicate=f"bucket = {bucket_of(park_id)} AND park_id = {_quoted(park_id)}",
+                predicate=of_parks(park_ids),
                 commit_properties=CommitProperties(custom_metadata=metadata, max_commit_retries=0),
                 post_commithook_properties=layout.KEEP_LOG,
             )
