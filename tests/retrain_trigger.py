@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,13 @@ TRAIN = (
 class Trigger:
     """`python -m inference.retrain` on a database and a folder of its own."""
 
-    def __init__(self, dsn: str, folder: Path, command: list[str] | None = None) -> None:
+    def __init__(
+        self, dsn: str, folder: Path, command: list[str] | None = None, *, options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None, entry: Sequence[str] = ("-m", "inference.retrain"),
+    ) -> None:  # fmt: skip
         self.dsn, self.folder = dsn, folder
+        self.words = [*entry, "--coalesce-seconds", "0.2", *options]
+        self.environment = dict(environment or {})
         self.command = command or [
             sys.executable, "-c", TRAIN, str(folder), "{as_of}", "{reason}", "{event_id}"
         ]  # fmt: skip
@@ -51,8 +56,8 @@ class Trigger:
         settings = {"PVF_POSTGRES_DSN": self.dsn, "PVF_HOME": str(self.folder / "home")}
         self.log = (self.folder / "trigger.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "inference.retrain", "--port", str(self.port)],
-            env={**environment, **settings, "PVF_TRAINING_COMMAND": json.dumps(self.command)},
+            [sys.executable, *self.words, "--port", str(self.port)],
+            env={**environment, **settings, "PVF_TRAINING_COMMAND": json.dumps(self.command), **self.environment},
             stderr=self.log, stdout=self.log,
         )  # fmt: skip
         until(lambda: self.process.poll() is not None or _answers(self.url))
@@ -65,8 +70,8 @@ class Trigger:
         self.process.wait(30)
         self.log.close()
 
-    def post(self, event: dict[str, Any]) -> httpx.Response:
-        headers = {"content-type": "application/cloudevents+json"}
+    def post(self, event: dict[str, Any], **more: str) -> httpx.Response:
+        headers = {"content-type": "application/cloudevents+json", **more}
         return httpx.post(self.url, content=json.dumps(event), headers=headers, timeout=30)
 
     def runs(self) -> list[dict[str, Any]]:

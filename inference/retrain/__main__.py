@@ -10,43 +10,72 @@ from datetime import timedelta
 from inference import web
 from inference.retrain import command
 from inference.retrain.app import build_app
+from inference.retrain.parks import KnownParks
+from inference.retrain.policy import Policy
 from inference.retrain.service import Trigger
 from inference.retrain.store import Store
-from pvforecast import settings
+from pvforecast import settings, wiring
 from pvforecast.errors import InvalidInput
+from pvforecast.lake.tables import PARKS
 
 log = logging.getLogger("inference.retrain")
 
 
-async def _serve(host: str, port: int, cool_down: timedelta) -> None:
+async def _serve(host: str, port: int, policy: Policy) -> None:
     known = settings.load()
     dsn = known.postgres_dsn.get_secret_value()
     if not dsn:
         raise InvalidInput("it is not set", field="PVF_POSTGRES_DSN", hint="e.g. postgresql://pvf@127.0.0.1:5432/pvf")
     words = command.from_environment(os.environ)
+    token = os.environ.get("PVF_TRIGGER_TOKEN", "")
     listener = web.listen(host, port)
     store = Store(dsn)
-    trigger = Trigger(store, words, known.home.resolve() / "log" / "retrain", cool_down)
+    trigger = Trigger(store, words, known.home.resolve() / "log" / "retrain", policy, _parks(known))
     try:
         store.open()
         trigger.start()
         log.info("retrain trigger listens on http://%s:%d, training command: %s", host, port, " ".join(words))
-        await web.serve(build_app(trigger), listener)
+        log.info("%s", policy)
+        if not token:
+            log.warning("PVF_TRIGGER_TOKEN is not set: whoever reaches this port may send events")
+        await web.serve(build_app(trigger, token), listener)
     finally:
         await asyncio.to_thread(trigger.stop)
         store.close()
     log.info("retrain trigger stopped")
 
 
+def _parks(known: settings.Settings) -> KnownParks | None:
+    """Of the lake; without one every name is taken."""
+    if known.lake_uri.startswith("s3://") and not known.s3_endpoint:
+        log.warning("PVF_S3_ENDPOINT is not set: events of any park are taken")
+        return None
+    lake = wiring.lake(known)
+    return KnownParks(lambda: set(lake.read(PARKS, columns=["park_id"])["park_id"].to_pylist()))
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = web.arguments("python -m inference.retrain", "--port")
-    parser.add_argument(
-        "--cool-down-hours", type=float, default=24.0, metavar="H",
-        help="events within H hours of the last run, by their own time, are part of it (default 24)",
-    )  # fmt: skip
+    for option, default, unit, text in (
+        ("--cool-down-hours", 24.0, "H", "events this close to a run, by their own time, are part of it"),
+        ("--coalesce-seconds", 5.0, "S", "how long the first event waits for others"),
+        ("--runs-a-week", 3, "N", "what comes beyond goes to people"),
+        ("--attempts", 3, "N", "failed runs an event goes through before it goes to people"),
+        ("--retry-minutes", 10.0, "M", "from a failed run to the next attempt; doubled each time"),
+        ("--memory-days", 42.0, "D", "how long an event after a run says that the run did not help"),
+    ):
+        parser.add_argument(option, type=type(default), default=default, metavar=unit, help=f"{text} (%(default)s)")
     args = parser.parse_args(argv)
     web.configure_logging()
-    asyncio.run(_serve(args.host, args.port, timedelta(hours=args.cool_down_hours)))
+    policy = Policy(
+        cool_down=timedelta(hours=args.cool_down_hours),
+        coalesce=timedelta(seconds=args.coalesce_seconds),
+        runs_a_week=args.runs_a_week,
+        attempts=args.attempts,
+        retry_after=timedelta(minutes=args.retry_minutes),
+        memory=timedelta(days=args.memory_days),
+    )
+    asyncio.run(_serve(args.host, args.port, policy))
     return 0
 
 

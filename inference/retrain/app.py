@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -16,30 +17,39 @@ from prometheus_client.registry import Collector
 from inference.retrain import cloudevent
 from inference.retrain.service import Trigger
 from inference.retrain.store import Row, Store
-from pvforecast.errors import InvalidInput, NotReady, PvForecastError
+from pvforecast.errors import InvalidInput, NotReady, PvForecastError, UnknownPark
 
 log = logging.getLogger(__name__)
 
 
-def build_app(trigger: Trigger) -> FastAPI:
-    """Routes over a started trigger."""
+def build_app(trigger: Trigger, token: str = "") -> FastAPI:
+    """Routes over a started trigger.
+
+    Parameters
+    ----------
+    token : what a sender must show as ``Authorization: Bearer``; empty lets everybody send who reaches the port.
+    """
     app = FastAPI(title="PV forecast retrain trigger", docs_url=None, redoc_url=None)
     registry = CollectorRegistry()
     registry.register(_FromDatabase(trigger.store))
     answers = Counter("pvf_retrain_answers", "Posted events by what became of them.", ["outcome"], registry=registry)
+    refusals = Counter("pvf_retrain_refusals", "Refused events by the reason's code.", ["code"], registry=registry)
 
     @app.post("/")
     async def receive(request: Request) -> Response:
         try:
+            _authorise(request, token)
             body = await _body(request)
             event = cloudevent.parse({k.lower(): v for k, v in request.headers.items()}, body)
+            answer = await run_in_threadpool(trigger.accept, event)
         except cloudevent.UnsupportedType as error:
             answers.labels("unsupported").inc()
             return _taken("ignored", str(error))
-        except InvalidInput:
+        except InvalidInput as error:
             answers.labels("invalid").inc()
+            refusals.labels(error.code).inc()
+            log.warning("refused an event: %s", error)
             raise
-        answer = await run_in_threadpool(trigger.accept, event)
         answers.labels(answer.outcome).inc()
         return _taken(answer.outcome, answer.reason)
 
@@ -81,6 +91,10 @@ class _NotFound(InvalidInput):
     code = "not_found"
 
 
+class _Unauthenticated(InvalidInput):
+    code = "unauthenticated"
+
+
 class _TooLarge(InvalidInput):
     code = "too_large"
 
@@ -109,7 +123,18 @@ class _FromDatabase(Collector):
         yield from ()
 
 
+def _authorise(request: Request, token: str) -> None:
+    given = request.headers.get("authorization", "")
+    if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        raise _Unauthenticated(
+            "no valid token", field="authorization", hint="send Bearer and what PVF_TRIGGER_TOKEN says"
+        )
+
+
 async def _body(request: Request) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > cloudevent.MAX_BYTES:
+        raise _TooLarge(f"{declared} bytes are announced", field="body", hint=f"at most {cloudevent.MAX_BYTES}")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -124,7 +149,10 @@ def _public(run: Row) -> Row:
 
 def _error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, PvForecastError)
-    statuses: dict[type[PvForecastError], int] = {_NotFound: 404, _TooLarge: 413, InvalidInput: 400, NotReady: 503}
+    statuses: dict[type[PvForecastError], int] = {
+        _NotFound: 404, _TooLarge: 413, _Unauthenticated: 401, UnknownPark: 404, InvalidInput: 400, NotReady: 503,
+    }  # fmt: skip
     status = next((status for kind, status in statuses.items() if isinstance(error, kind)), 500)
     body = {"error": error.message, "code": error.code, "field": error.field, "hint": error.hint}
-    return JSONResponse(body, status, headers={"Retry-After": "5"} if status == 503 else None)
+    headers = {503: {"Retry-After": "5"}, 401: {"WWW-Authenticate": "Bearer"}}.get(status)
+    return JSONResponse(body, status, headers=headers)

@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 over HTTP, structured and binary mode, checked against the drift event's schema."""
+"""CloudEvents 1.0 over HTTP, structured and binary mode, checked against the schema of their type."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 from pvforecast.errors import InvalidInput
 
 DRIFT_TYPE = "io.pvforecast.drift.detected.v1"
+CLEARED_TYPE = "io.pvforecast.drift.cleared.v1"
+_SCHEMAS = {DRIFT_TYPE: "event.schema.json", CLEARED_TYPE: "schemas/drift.cleared.v1.json"}
 MAX_BYTES = 1_000_000
 _STRUCTURED = "application/cloudevents+json"
-_HINT = "see inference/drift/event.schema.json"
+_HINT = "see inference/drift/event.schema.json and schemas/"
 
 
 class UnsupportedType(InvalidInput):
@@ -49,10 +51,16 @@ def parse(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     else:
         event = _binary(headers, media_type, body)
     kind = event.get("type")
-    if isinstance(kind, str) and kind != DRIFT_TYPE:
+    if isinstance(kind, str) and kind not in _SCHEMAS:
         raise UnsupportedType(f"{kind!r} is not handled here", field="type", hint=f"only {DRIFT_TYPE} starts training")
     _validate(event)
     return event
+
+
+def parks_of(event: Mapping[str, Any]) -> list[str]:
+    """The parks an event is about: its subject, or all that a fleet event names."""
+    parks: list[str] = event["data"].get("parks") or [event["subject"]]
+    return parks
 
 
 def event_time(event: Mapping[str, Any]) -> datetime:
@@ -90,7 +98,7 @@ def _not_json(word: str) -> None:
 
 
 def _validate(event: dict[str, Any]) -> None:
-    error = best_match(_validator().iter_errors(event))
+    error = best_match(_validator(_SCHEMAS.get(event.get("type", ""), "event.schema.json")).iter_errors(event))
     if error is not None:
         path = ".".join(str(part) for part in error.absolute_path)
         if error.validator == "required":  # name what is missing, not where it is missing from
@@ -111,7 +119,7 @@ def _validate(event: dict[str, Any]) -> None:
         raise InvalidInput("it is not the event's subject", field="data.park_id", hint="both name the park")
 
 
-@lru_cache(maxsize=1)
-def _validator() -> Draft202012Validator:
-    text = (resources.files("inference.drift") / "event.schema.json").read_text()
+@lru_cache(maxsize=4)
+def _validator(name: str) -> Draft202012Validator:
+    text = (resources.files("inference.drift") / name).read_text()
     return Draft202012Validator(json.loads(text), format_checker=FormatChecker())

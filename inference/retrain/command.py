@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -57,16 +58,31 @@ def filled(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
     return result
 
 
-def start(words: Sequence[str], output: Path, log: Path) -> subprocess.Popen[bytes]:
+def start(words: Sequence[str], output: Path, log: Path, lock: Path) -> subprocess.Popen[bytes]:
     """Start in a process group of its own, stdout to `output`, stderr to `log`.
 
-    Files, not pipes: the child survives the death of the trigger, and its verdict can still be read.
+    Files, not pipes: the child survives the death of the trigger, and its verdict can still be read. It holds `lock`
+    from before its first instruction to its end, so that a trigger killed before it wrote down the pid is no loss.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("wb") as stdout, log.open("wb") as stderr:
+    with output.open("wb") as stdout, log.open("wb") as stderr, lock.open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return subprocess.Popen(
-            list(words), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
-        )
+            list(words), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True,
+            pass_fds=(held.fileno(),),
+        )  # fmt: skip
+
+
+def holds(lock: Path) -> bool:
+    """Whether the process that was started with `lock` lives."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def created(pid: int) -> float:

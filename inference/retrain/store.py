@@ -12,11 +12,12 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from inference.retrain.policy import Decision, Past, Policy, Waiting, decide
 from pvforecast.errors import InvalidInput, NotReady
 
 Row = dict[str, Any]
 
-_LOCK = 72_401_003  # advisory lock: creation of the tables, and the decision to start a run
+_LOCK = 72_401_013  # advisory lock: creation of the tables, and the decision to start a run
 _DDL = """
 CREATE TABLE IF NOT EXISTS retrain_runs (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -48,7 +49,16 @@ CREATE TABLE IF NOT EXISTS retrain_events (
     run_id      bigint REFERENCES retrain_runs,
     event       jsonb NOT NULL
 );
+ALTER TABLE retrain_events ADD COLUMN IF NOT EXISTS type text NOT NULL DEFAULT 'io.pvforecast.drift.detected.v1';
+ALTER TABLE retrain_events ADD COLUMN IF NOT EXISTS attempts integer NOT NULL DEFAULT 0;
+ALTER TABLE retrain_events ADD COLUMN IF NOT EXISTS not_before timestamptz;
+ALTER TABLE retrain_events DROP CONSTRAINT IF EXISTS retrain_events_status_check;
+ALTER TABLE retrain_events ADD CONSTRAINT retrain_events_status_check
+    CHECK (status IN ('waiting', 'attached', 'ignored', 'noted', 'escalated'));
+ALTER TABLE retrain_runs ADD COLUMN IF NOT EXISTS outcome text;
+CREATE INDEX IF NOT EXISTS retrain_events_of_run ON retrain_events (run_id);
 """
+_CLEARED = "io.pvforecast.drift.cleared.v1"
 
 
 class Store:
@@ -78,45 +88,45 @@ class Store:
         """Keep an event; committed when this returns. False: its id is known already."""
         with self._transaction() as connection:
             done = connection.execute(
-                "INSERT INTO retrain_events (id, park_id, event_time, status, reason, event)"
-                " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
-                (event["id"], event["subject"], time, status, reason, json.dumps(event)),
+                "INSERT INTO retrain_events (id, park_id, event_time, status, reason, event, type)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
+                (event["id"], event["subject"], time, status, reason, json.dumps(event), event["type"]),
             )
+            if done.rowcount == 1 and event["type"] == _CLEARED:
+                connection.execute(
+                    "UPDATE retrain_runs r SET outcome = 'cleared' WHERE status = 'succeeded' AND as_of <= %s"
+                    " AND EXISTS (SELECT 1 FROM retrain_events e WHERE e.run_id = r.id AND e.park_id = %s)",
+                    (time, event["subject"]),
+                )
             return done.rowcount == 1
 
-    def attach(self, cool_down: timedelta) -> None:
-        """Attach waiting events to the newest run that is active or went well, if they fall within its cool-down."""
-        with self._transaction(locked=True) as connection:
-            connection.execute(
-                "UPDATE retrain_events e SET status = 'attached', run_id = r.id,"
-                " reason = 'within the cool-down of this run'"
-                " FROM (SELECT id, as_of FROM retrain_runs WHERE status IN ('active', 'succeeded')"
-                "       ORDER BY id DESC LIMIT 1) r"
-                " WHERE e.status = 'waiting' AND e.event_time < r.as_of + %s",
-                (cool_down,),
-            )
+    def advance(self, host: str, policy: Policy, now: datetime) -> Row | None:
+        """Write down what `policy` says of the waiting events; returns the run to start, which is active from here on.
 
-    def claim(self, host: str) -> Row | None:
-        """Start the next run, on paper: None while one is active or no event waits.
-
-        All waiting events become one run, as of the newest of them.
+        One transaction: whoever is killed in it has decided nothing.
         """
         with self._transaction(locked=True) as connection:
-            if connection.execute("SELECT 1 FROM retrain_runs WHERE status = 'active'").fetchone():
-                return None
             waiting = connection.execute(
-                "SELECT id, event_time, event FROM retrain_events WHERE status = 'waiting' ORDER BY event_time, id"
+                "SELECT id, park_id, event_time, greatest(received_at, not_before) AS since, attempts, event"
+                " FROM retrain_events WHERE status = 'waiting' ORDER BY event_time, id"
             ).fetchall()
             if not waiting:
                 return None
+            events = [Waiting(r["id"], r["park_id"], r["event_time"], r["since"], r["attempts"]) for r in waiting]
+            decision = decide(events, _past(connection), now, policy)
+            _note(connection, decision)
+            if not decision.claim:
+                return None
+            claimed = [row for row in waiting if row["id"] in set(decision.claim)]
             run = connection.execute(
                 "INSERT INTO retrain_runs (status, as_of, reason, event_id, host) VALUES ('active', %s, %s, %s, %s)"
                 " RETURNING *",
-                (waiting[-1]["event_time"], _reason([row["event"] for row in waiting]), waiting[0]["id"], host),
+                (claimed[-1]["event_time"], _reason([row["event"] for row in claimed]), claimed[0]["id"], host),
             ).fetchone()
             assert run is not None
             connection.execute(
-                "UPDATE retrain_events SET status = 'attached', run_id = %s WHERE status = 'waiting'", (run["id"],)
+                "UPDATE retrain_events SET status = 'attached', run_id = %s WHERE id = ANY(%s)",
+                (run["id"], list(decision.claim)),
             )
             return run
 
@@ -133,22 +143,30 @@ class Store:
         run_id: int,
         status: str,
         *,
+        policy: Policy,
         exit_code: int | None = None,
         verdict: Row | None = None,
         error: str | None = None,
     ) -> None:
-        """Close a run. The events of a lost run wait again."""
+        """Close a run. Events of a lost run wait again at once, those of a failed one after a pause."""
         found = [_text((verdict or {}).get(name)) for name in ("run_id", "verdict", "model_version", "mlflow_run_id")]
         with self._transaction() as connection:
-            connection.execute(
+            closed = connection.execute(
                 "UPDATE retrain_runs SET status = %s, finished_at = now(), exit_code = %s, pipeline_run_id = %s,"
                 " verdict = %s, model_version = %s, mlflow_run_id = %s, error = %s WHERE id = %s AND status = 'active'",
                 (status, exit_code, *found, error, run_id),
             )
-            if status == "lost":
+            if closed.rowcount == 0 or status == "succeeded":
+                return
+            failed = status == "failed"
+            rows = connection.execute("SELECT id, attempts FROM retrain_events WHERE run_id = %s", (run_id,)).fetchall()
+            for row in rows:
+                attempts = row["attempts"] + failed
+                pause = policy.pause(attempts) if failed else timedelta(0)
                 connection.execute(
-                    "UPDATE retrain_events SET status = 'waiting', reason = 'its run was lost' WHERE run_id = %s",
-                    (run_id,),
+                    "UPDATE retrain_events SET status = 'waiting', reason = %s, attempts = %s, not_before = now() + %s,"
+                    " run_id = NULL WHERE id = %s",
+                    (f"run {run_id} {'failed' if failed else 'was lost'}", attempts, pause, row["id"]),
                 )
 
     def active(self) -> Row | None:
@@ -203,6 +221,40 @@ class Store:
             raise NotReady(
                 f"Postgres did not answer: {error}", field="PVF_POSTGRES_DSN", hint="is it running?"
             ) from error
+
+
+def _past(connection: psycopg.Connection[Row]) -> list[Past]:
+    """The runs that are active or went well, newest first."""
+    runs = connection.execute(
+        "SELECT r.id, r.as_of, r.status, r.verdict, coalesce(array_agg(e.park_id) FILTER (WHERE e.park_id IS NOT NULL),"
+        " '{}') AS parks FROM retrain_runs r LEFT JOIN retrain_events e ON e.run_id = r.id"
+        " WHERE r.status IN ('active', 'succeeded') GROUP BY r.id ORDER BY r.id DESC LIMIT 1000"
+    ).fetchall()
+    cleared = {
+        row["park_id"]: row["at"]
+        for row in connection.execute(
+            "SELECT park_id, max(event_time) AS at FROM retrain_events WHERE type = %s GROUP BY park_id", (_CLEARED,)
+        )
+    }
+    return [
+        Past(r["id"], r["as_of"], r["status"] == "active", r["verdict"] or "", frozenset(r["parks"]), cleared)
+        for r in runs
+    ]
+
+
+def _note(connection: psycopg.Connection[Row], decision: Decision) -> None:
+    for event_id, run_id in decision.attach.items():
+        connection.execute(
+            "UPDATE retrain_events SET status = 'attached', run_id = %s,"
+            " reason = 'within the cool-down of this run' WHERE id = %s",
+            (run_id, event_id),
+        )
+    for event_id, why in decision.escalate.items():
+        connection.execute("UPDATE retrain_events SET status = 'escalated', reason = %s WHERE id = %s", (why, event_id))
+    if decision.unhelped:
+        connection.execute(
+            "UPDATE retrain_runs SET outcome = 'not_cleared' WHERE id = ANY(%s)", (list(decision.unhelped),)
+        )
 
 
 def _reason(events: list[Row]) -> str:

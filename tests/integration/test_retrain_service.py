@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas as pd
 import psutil
 import pytest
 
+from pvforecast.lake import Lake
+from pvforecast.lake.tables import PARKS
 from pvforecast.settings import Settings
 from tests.retrain_trigger import EXAMPLE, Trigger, Wire, schema, until
 
@@ -24,7 +27,8 @@ pytestmark = pytest.mark.stack
 
 
 def _event(number: int = 0, time_: str = "2013-09-21T12:00:00Z", **data: Any) -> dict[str, Any]:
-    return {**EXAMPLE, "id": f"event-{number}", "time": time_, "data": {**EXAMPLE["data"], **data}}
+    park = data.get("park_id", EXAMPLE["subject"])
+    return {**EXAMPLE, "id": f"event-{number}", "time": time_, "subject": park, "data": {**EXAMPLE["data"], **data}}
 
 
 @pytest.fixture
@@ -78,8 +82,8 @@ def test_events_within_the_cool_down_belong_to_the_run_and_later_ones_wait_for_i
     trigger.post(_event(0))
     trigger.wait_for("active")
     trigger.post(_event(1, "2013-09-22T11:59:59Z"))  # within 24 h of the run's as-of
-    trigger.post(_event(2, "2013-09-22T12:00:00Z"))
-    trigger.post(_event(3, "2013-09-23T12:00:00Z"))
+    trigger.post(_event(2, "2013-09-22T12:00:00Z", park_id="two"))
+    trigger.post(_event(3, "2013-09-23T12:00:00Z", park_id="three"))
     until(lambda: trigger.event(1)["status"] == "attached")
     assert [trigger.event(n)["status"] for n in (2, 3)] == ["waiting", "waiting"]
     assert len(trigger.calls()) == 1  # never two at a time
@@ -131,14 +135,129 @@ def test_what_postgres_cannot_keep_or_lies_in_the_future_is_a_400(trigger: Trigg
     assert httpx.get(f"{trigger.url}/events/%00").status_code == 400
 
 
-def test_a_failed_run_says_why_and_does_not_hold_back_the_next_event(trigger: Trigger) -> None:
-    (trigger.folder / "fail").touch()
+def test_a_failed_run_says_why_and_gives_its_event_back(dsn: str, tmp_path: Path) -> None:
+    with Trigger(dsn, tmp_path, options=["--retry-minutes", "0.02"]) as trigger:
+        (trigger.folder / "fail").touch()
+        trigger.post(_event(0))
+        until(lambda: bool(trigger.runs()) and trigger.runs()[-1]["status"] == "failed")
+        run = trigger.runs()[-1]
+        assert (run["exit_code"], run["error"]) == (1, "no data for training")
+        (trigger.folder / "fail").unlink()
+        trigger.post(_event(1, "2013-09-21T13:00:00Z", park_id="other"))
+        assert "event-0" in trigger.wait_for("succeeded")["event_ids"]
+        until(lambda: trigger.event(1)["run"] is not None)
+        assert trigger.event(0)["attempts"] == 1
+
+
+def test_an_event_whose_runs_all_fail_goes_to_people(dsn: str, tmp_path: Path) -> None:
+    with Trigger(dsn, tmp_path, options=["--retry-minutes", "0.001", "--attempts", "2"]) as trigger:
+        (trigger.folder / "fail").touch()
+        trigger.post(_event(0))
+        until(lambda: trigger.event()["status"] == "escalated")
+        assert trigger.event()["reason"].startswith("2 runs failed")
+        assert len(trigger.runs()) == 2
+        metrics = httpx.get(f"{trigger.url}/metrics").text.splitlines()
+        assert 'pvf_retrain_events{status="escalated"} 1.0' in metrics
+
+
+def test_a_drift_that_comes_back_after_its_run_goes_to_people_and_one_that_was_cleared_is_trained_again(
+    trigger: Trigger,
+) -> None:
     trigger.post(_event(0))
-    run = trigger.wait_for("failed")
-    assert (run["exit_code"], run["error"]) == (1, "no data for training")
-    (trigger.folder / "fail").unlink()
-    trigger.post(_event(1, "2013-09-21T13:00:00Z"))
-    assert trigger.wait_for("succeeded")["event_ids"] == ["event-1"]
+    trigger.wait_for("succeeded")
+    trigger.post(_event(1, "2013-10-01T12:00:00Z"))
+    until(lambda: trigger.event(1)["status"] == "escalated")
+    assert trigger.runs()[0]["outcome"] == "not_cleared"
+    cleared = {
+        "park_id": EXAMPLE["subject"], "day": "2013-10-05", "since": "2013-09-20", "reason": "accepted",
+        "opened_by": "event-0", "reference_id": "r", "detector_set": "v1",
+    }  # fmt: skip
+    kind = "io.pvforecast.drift.cleared.v1"
+    answer = trigger.post({**EXAMPLE, "id": "event-2", "type": kind, "time": "2013-10-06T12:00:00Z", "data": cleared})
+    assert (answer.status_code, answer.headers["x-pvforecast-outcome"]) == (202, "noted")
+    assert trigger.runs()[0]["outcome"] == "cleared"
+    trigger.post(_event(3, "2013-10-20T12:00:00Z"))
+    until(lambda: len(trigger.runs()) == 2)
+
+
+def test_a_hundred_parks_at_once_are_one_run(dsn: str, tmp_path: Path) -> None:
+    with Trigger(dsn, tmp_path, options=["--coalesce-seconds", "3"]) as trigger:
+        for number in range(100):
+            assert trigger.post(_event(number, park_id=f"park-{number}")).status_code == 202
+        assert len(trigger.wait_for("succeeded")["event_ids"]) == 100
+        assert len(trigger.calls()) == 1
+
+
+def test_only_who_shows_the_token_and_names_a_known_park_is_heard(dsn: str, tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    began = pd.Timestamp("2013-01-01", tz="UTC")
+    row = {"park_id": EXAMPLE["subject"], "valid_from": began, "recorded_at": began, "facts": "{}"}
+    lake.append_new(PARKS, pd.DataFrame([row]))
+    environment = {"PVF_TRIGGER_TOKEN": "quite-secret", "PVF_LAKE_URI": str(tmp_path / "lake")}
+    with Trigger(dsn, tmp_path, environment=environment) as trigger:
+        assert trigger.post(_event()).status_code == 401
+        assert trigger.post(_event(), authorization="Bearer wrong").status_code == 401
+        token = {"authorization": "Bearer quite-secret"}
+        unknown = trigger.post(_event(park_id="atlantis"), **token)
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_park")
+        assert trigger.post({**_event(), "time": "2199-01-01T00:00:00Z"}, **token).status_code == 400
+        assert trigger.post({**_event(), "more": "x" * 1_100_000}, **token).status_code == 413
+        assert trigger.runs() == []
+        assert trigger.post(_event(), **token).status_code == 202
+        trigger.wait_for("succeeded")
+        metrics = httpx.get(f"{trigger.url}/metrics").text.splitlines()
+        for code, count in (("unauthenticated", 2), ("unknown_park", 1), ("future_event", 1), ("too_large", 1)):
+            assert f'pvf_retrain_refusals_total{{code="{code}"}} {count}.0' in metrics
+        assert "quite-secret" not in (tmp_path / "trigger.log").read_text()
+
+
+KILLED = """
+import os, signal, sys
+from inference.retrain import __main__, command, service, store
+
+def dies(owner, name, after):
+    work = getattr(owner, name)
+    def dying(*args, **kwargs):
+        result = work(*args, **kwargs) if after else None
+        if name != "advance" or result is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    setattr(owner, name, dying)
+
+dies({owner}, "{name}", {after})
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("owner", "name", "after", "runs"),
+    [
+        ("store.Store", "add_event", True, ["succeeded"]),
+        ("store.Store", "advance", True, ["succeeded", "lost"]),  # claimed, and nothing started
+        ("command", "start", False, ["succeeded", "lost"]),
+        ("command", "start", True, ["succeeded"]),  # started, and the pid not written down
+        ("store.Store", "started", True, ["succeeded"]),
+        ("store.Store", "finished", False, ["succeeded"]),  # ended, and not written down
+        ("store.Store", "finished", True, ["succeeded"]),
+    ],
+)
+def test_killed_at_any_step_there_is_one_training(
+    dsn: str, tmp_path: Path, owner: str, name: str, after: bool, runs: list[str]
+) -> None:
+    script = KILLED.format(owner=owner, name=name, after=after)
+    with Trigger(dsn, tmp_path, entry=("-c", script)) as trigger:
+        with contextlib.suppress(httpx.HTTPError):
+            trigger.post(_event())
+        trigger.process.wait(30)
+        assert trigger.process.returncode == -signal.SIGKILL
+    with Trigger(dsn, tmp_path) as again:
+        again.post(_event())  # its sender got no answer, perhaps
+        again.wait_for("succeeded")
+        time.sleep(0.5)
+        assert [run["status"] for run in again.runs()] == runs
+        assert len(again.calls()) == 1
+        assert again.event()["run"]["verdict"] == "refresh"
 
 
 def test_a_command_that_does_not_exist_is_a_failed_run(dsn: str, tmp_path: Path) -> None:

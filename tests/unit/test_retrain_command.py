@@ -80,7 +80,7 @@ def test_stopping_ends_the_whole_group_even_what_ignores_sigterm(
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
     )
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {stubborn!r}])"
-    process = command.start([sys.executable, "-c", parent], tmp_path / "out", tmp_path / "log")
+    process = command.start([sys.executable, "-c", parent], tmp_path / "out", tmp_path / "log", tmp_path / "lock")
     assert _wait(lambda: (tmp_path / "out").read_text().startswith("up"))
     (child,) = psutil.Process(process.pid).children()
     command.stop(process)
@@ -89,10 +89,21 @@ def test_stopping_ends_the_whole_group_even_what_ignores_sigterm(
 
 
 def test_a_process_is_known_by_its_start_time_too(tmp_path: Path) -> None:
-    process = command.start([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "out", tmp_path / "log")
+    process = command.start(
+        [sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "out", tmp_path / "log", tmp_path / "lock"
+    )
     begun = command.created(process.pid)
     assert command.alive(process.pid, begun)
     assert not command.alive(process.pid, begun - 100.0)
     command.stop(process)
     assert not command.alive(process.pid, begun)
     assert not command.alive(None, None)
+
+
+def test_a_process_holds_its_lock_from_start_to_end_whoever_asks(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    assert not command.holds(lock)
+    process = command.start([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "o", tmp_path / "l", lock)
+    assert command.holds(lock)
+    command.stop(process)
+    assert not command.holds(lock)
