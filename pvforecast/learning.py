@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +24,12 @@ from pvforecast.evaluation.compare import Comparison
 from pvforecast.features.spec import extra_of
 from pvforecast.known import HOUR
 from pvforecast.lake import Lake, records, versions
+from pvforecast.lake.store import of_parks
 from pvforecast.lake.tables import GENERATION, WEATHER, features
 from pvforecast.model import bundle as bundles
 from pvforecast.model.bundle import Bundle
 from pvforecast.model.recipe import Recipe
-from pvforecast.model.training import train
+from pvforecast.model.training import drawn, train
 from pvforecast.objects import ObjectStore
 from pvforecast.registry import Promotion, Promotions
 from pvforecast.tracking import Tracking, to_json
@@ -76,14 +78,42 @@ def window(as_of: np.datetime64, champion: Bundle | None, recipe: Recipe, since:
     return Window(as_of - max(1, days) * _DAY, as_of)
 
 
-def stored_rows(lake: Lake, recipe: Recipe, parks: Sequence[str], version: int | None = None) -> dataset.Rows:
-    """Stored feature rows of `parks`."""
+def stored_rows(
+    lake: Lake, recipe: Recipe, parks: Sequence[str], until: np.datetime64, version: int | None = None
+) -> dataset.Rows:
+    """Stored feature rows of `parks` to learn from at `until`; of large fleets no more of a park than its share.
+
+    A training draws `booster_rows`. Of parks that together have more, only so many are kept that twice as many would
+    still be there: memory does not grow with the fleet.
+    """
     table = features(recipe.spec.names)
-    frames = [lake.read(table, park_id=park, version=version).to_pandas(use_threads=False) for park in sorted(parks)]
-    parts = [dataset.from_frame(frame, recipe.spec) for frame in frames if len(frame)]
+    most = -(-2 * recipe.booster_rows // max(len(parks), 1))
+    parts = []
+    for park in sorted(parks):
+        frame = lake.read(table, park_id=park, version=version).to_pandas(use_threads=False)
+        rows = dataset.known_by(dataset.from_frame(frame, recipe.spec), until) if len(frame) else None
+        if rows:
+            parts.append(drawn(rows, most, recipe.seed + zlib.crc32(park.encode())))
     if not parts:
-        raise NotEnoughData("no feature rows stored", field="parks", hint="did ingestion and featurize succeed?")
+        raise NotEnoughData(
+            f"no metered feature rows before {until}", field="parks", hint="did ingestion and featurize succeed?"
+        )
     return dataset.concat(parts)
+
+
+def history_begins(lake: Lake, parks: Sequence[str], version: int) -> np.datetime64:
+    """The first issue time of the stored feature rows of `parks`.
+
+    Raises
+    ------
+    NotEnoughData
+        there are none.
+    """
+    found = lake.query(features(()), f"SELECT min(issued_at) AS first FROM t WHERE {of_parks(parks)}", version=version)
+    first = found["first"][0].as_py() if found is not None else None
+    if first is None:
+        raise NotEnoughData("no feature rows stored", field="parks", hint="did ingestion and featurize succeed?")
+    return np.datetime64(int(first.timestamp()), "s")
 
 
 def _with_stored_columns(lake: Lake, recipe: Recipe) -> Recipe:
@@ -148,8 +178,8 @@ def train_challenger(
         run_id, current, table_versions = begun
     champion, unreadable = _loaded(store, current)
     with tracking.ending(run_id):
-        rows = stored_rows(lake, recipe, parks, table_versions["features"])
-        judged_on = window(as_of, champion, recipe, rows.issued_at.min())
+        judged_on = window(as_of, champion, recipe, history_begins(lake, parks, table_versions["features"]))
+        rows = stored_rows(lake, recipe, parks, judged_on.holdout_from, table_versions["features"])
         info = _info(table_versions, "challenger, before the hold-out")
         challenger = train(rows, recipe, judged_on.holdout_from, info)
         uri = bundles.save(store, challenger)
@@ -288,9 +318,10 @@ def refit(lake: Lake, store: ObjectStore, tracking: Tracking, job: dict[str, Any
     """
     table_versions = {name: int(version) for name, version in job["data_versions"].items()}
     recipe = Recipe.from_dict(bundles.load(store, job["challenger_uri"]).info["recipe"])
-    rows = stored_rows(lake, recipe, parks, table_versions["features"])
+    as_of = np.datetime64(job["as_of"], "s")
+    rows = stored_rows(lake, recipe, parks, as_of, table_versions["features"])
     places = {park: (site.latitude, site.longitude) for park in parks for _, site in records.sites(lake, park)}
-    bundle = train(rows, recipe, np.datetime64(job["as_of"], "s"), _info(table_versions, "serving"), places)
+    bundle = train(rows, recipe, as_of, _info(table_versions, "serving"), places)
     uri = bundles.save(store, bundle)
     tracking.log(job["run_id"], tags={"bundle_uri": uri}, text=model_card.files(bundle, uri, job["run_id"]))
     return uri
@@ -344,7 +375,7 @@ def _retrained(lake: Lake, champion: Bundle, ours: Recipe, parks: Sequence[str],
     """The champion's recipe on the data that the challenger had."""
     recipe, until = Recipe.from_dict(champion.info["recipe"]), np.datetime64(job["holdout_from"], "s")
     if recipe.spec.hash == ours.spec.hash:
-        rows = stored_rows(lake, recipe, parks, int(job["data_versions"]["features"]))
+        rows = stored_rows(lake, recipe, parks, until, int(job["data_versions"]["features"]))
     else:
         rows = dataset.training_rows([records.load(lake, park) for park in parks], recipe.spec, until)
     return train(rows, recipe, until)

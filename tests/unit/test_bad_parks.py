@@ -84,7 +84,7 @@ def prepare(folder: Path, names: tuple[str, ...]) -> Prepared:
     assert shards.tally([status], quorum=0.5, needs_weather=False).keys() == set(names) - set(GOOD)
     parks = sorted(set(names) - set(shards.left_out([status])))
     recipe = shards.recipe_of(QUICK).with_columns(("x_clearness_00", "x_clearness_30"))
-    rows = learning.stored_rows(lake, recipe, parks)
+    rows = learning.stored_rows(lake, recipe, parks, NOW)
     return Prepared(lake, status, Path(report).read_text(), train(rows, recipe, NOW))
 
 
