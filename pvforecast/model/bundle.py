@@ -159,7 +159,7 @@ def centre(quantiles: Floats, levels: tuple[float, ...]) -> Floats:
 def save(store: ObjectStore, bundle: Bundle) -> str:
     """Store the bundle; `bundle.json` last, so that a bundle that can be found is whole. Returns its URI."""
     bundle_id = bundle.bundle_id
-    for name, data in bundle.files.items():
+    for name, data in sorted(bundle.files.items(), key=lambda item: item[0] == "bundle.json"):
         store.put(f"{PREFIX}/{bundle_id}/{name}", data)
     return f"s3://{store.bucket}/{PREFIX}/{bundle_id}"
 

@@ -192,3 +192,18 @@ def test_an_altered_spec_is_found_out_by_its_hash() -> None:
     header["spec"]["names"][:2] = reversed(header["spec"]["names"][:2])
     with pytest.raises(BundleError, match="altered"):
         bundles.from_files({**BUNDLE.files, "bundle.json": json.dumps(header).encode()})
+
+
+def test_what_makes_a_bundle_findable_is_stored_last() -> None:
+    """Killed while it saves, it leaves files that nobody takes for a bundle."""
+    stored: list[str] = []
+
+    class Store:
+        bucket = "b"
+
+        def put(self, key: str, data: bytes) -> None:
+            stored.append(key.rpartition("/")[2])
+
+    bundles.save(Store(), tiny_bundle(record(site())))  # type: ignore[arg-type]
+    assert sorted(stored) == sorted(bundles.FILES)
+    assert stored[-1] == "bundle.json"
