@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from pvf.stack import api_keys
+from pvf.stack import api_keys, gateway_tls
 from pvforecast.errors import InvalidInput, NotReady, UnknownPark
 from pvforecast.settings import Settings
 from pvforecast.wiring import needed
@@ -43,6 +44,21 @@ def key(settings: Settings) -> str:
     return usable[-1].key
 
 
+def _trusted(settings: Settings) -> ssl.SSLContext | bool:
+    """`PVF_GATEWAY_CA_FILE`, or the local stack's own authority beside the system's."""
+    named, own = os.environ.get("PVF_GATEWAY_CA_FILE"), gateway_tls.ca_file(settings.home)
+    if not settings.gateway_url.startswith("https:") or not (named or own.exists()):
+        return True
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(named or own)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInput(
+            f"{named or own} cannot be used: {error}", field="PVF_GATEWAY_CA_FILE", hint="a PEM file of certificates"
+        ) from error
+    return context
+
+
 @dataclass(frozen=True)
 class Answer:
     """The predictions of one request, and the id under which the prediction log keeps it."""
@@ -64,7 +80,9 @@ def forecast(settings: Settings, instances: Sequence[dict[str, Any]]) -> Answer:
     url = needed(settings.gateway_url, "PVF_GATEWAY_URL") + PATH
     headers = {"x-api-key": key(settings)}
     try:
-        response = httpx.post(url, json={"instances": list(instances)}, headers=headers, timeout=15)
+        response = httpx.post(
+            url, json={"instances": list(instances)}, headers=headers, timeout=15, verify=_trusted(settings)
+        )
     except httpx.HTTPError as error:
         raise NotReady(f"{url} did not answer: {error}", hint="is the stack running? pvf up") from error
     if response.status_code == httpx.codes.OK:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
-from pvf.stack import gateway, mlflow, mosquitto, postgres, seaweedfs, services
+from pvf.stack import gateway, gateway_options, mlflow, mosquitto, postgres, seaweedfs, services
+from pvf.stack.gateway_config import Upstreams
 from pvf.stack.keyring import Keyring
 from pvf.stack.part import Part
 from pvf.stack.ports import Ports
@@ -100,6 +102,8 @@ class Plan:
         for name, field in _URL_FIELDS.items():
             if name in self.names:
                 values[field] = self._url(name)
+        if "gateway" in self.names:
+            values["gateway_url"] = gateway.url(port("gateway"), gateway_options.load())
         return Settings(**(values | overrides))
 
     def parts(self, settings: Settings) -> list[Part]:
@@ -123,7 +127,11 @@ class Plan:
             "prediction-log": lambda: services.prediction_log(self.home, port("prediction-log"), settings),
             "trigger": lambda: services.trigger(self.home, port("trigger"), settings),
             "gateway": lambda: gateway.part(
-                self.home, port("gateway"), port("gateway-admin"), settings.transformer_url, gateway.limits()
+                self.home,
+                port("gateway"),
+                port("gateway-admin"),
+                Upstreams(gateway.addresses(settings.transformer_url)),
+                gateway_options.load(),
             ),
             "mosquitto": lambda: mosquitto.part(self.home, port("mosquitto")),
             "telemetry": lambda: services.telemetry(self.home, port("telemetry"), settings),
@@ -134,7 +142,7 @@ class Plan:
     def _tell_who_sees_what(self) -> None:
         """The transformer reads it at its start, which may be before the gateway's."""
         if "gateway" in self.names:
-            gateway.apply_keys(self.home)
+            gateway.write_access(self.home, now=datetime.now(UTC))
 
     def _url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports.get(name)}"

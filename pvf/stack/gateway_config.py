@@ -1,32 +1,32 @@
 """Envoy's configuration, as plain values. Pure functions: `gateway` writes the files.
 
-Three files: the bootstrap names the other two; the listener (LDS) holds the filters; the routes (RDS) hold the API
-keys. Envoy takes up a changed file when it is renamed into place. Keys stand with the routes because new routes leave
-open connections alone, whereas a new listener drains the old one and cuts WebSockets.
+Four files: the bootstrap names the others; the listener (LDS) holds the filters; the routes (RDS) hold the API keys;
+the certificate (SDS) names PEM files. Envoy takes up a changed file when it is renamed into place. Keys stand with the
+routes because new routes leave open connections alone, whereas a new listener drains the old one and cuts WebSockets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from pvf.stack import gateway_errors
 from pvf.stack.api_keys import Key
+from pvf.stack.gateway_errors import ACCOUNT_HEADER, CLIENT_HEADER, KEY_HEADER, KEY_ID_HEADER
 
-CLIENT_HEADER = "x-client-id"
-"""Who asks, to what is behind the gateway: the client, or client#key-id for a key that sees some parks only."""
-ACCOUNT_HEADER = "x-client"
-"""The client alone, whose rate limit counts."""
-KEY_ID_HEADER = "x-key-id"
-KEY_HEADER = "x-api-key"
 ROUTES = "gateway-routes"
-_UPSTREAM = "transformer"
+CERTIFICATE = "gateway-certificate"
+STREAM_PATH = "/v1/forecasts/stream"
+_GRPC = "/inference.GRPCInferenceService/"
 _AUTH = "envoy.filters.http.api_key_auth"
+_BUFFER = "envoy.filters.http.buffer"
 _TYPES = "type.googleapis.com/envoy"
-_MAX_CONNECTIONS = 400  # each takes two of the 1,024 files that a process may open by default
+_STREAM_IDLE = "90s"  # more than two heartbeats of the stream
 
 # what a client may reach; everything else (metrics, model repository control, docs) stays inside
 _OPEN_PREFIXES = ("/v1/", "/v2/")
-_CLOSED_PREFIXES = ("/v2/repository",)
+_CLOSED_PREFIXES = ("/v2/repository", f"{_GRPC}RepositoryModel")
 _FORWARDING = {"header": CLIENT_HEADER, "hide_credentials": True}
 
 # Envoy's key filter gives one word for each key, "client#id" or "client#id!" for a limited one: it is taken apart here.
@@ -43,10 +43,25 @@ end
 """
 
 Config = dict[str, Any]
+Address = tuple[str, int]
 
 
-def bootstrap(admin_port: int, upstream: tuple[str, int], listener_file: str) -> Config:
-    """Static part: the upstream, the admin port (statistics, readiness; not the keys), and where the rest is."""
+@dataclass(frozen=True)
+class Upstreams:
+    """Where the services are that the gateway passes requests to; several addresses are replicas of one service."""
+
+    transformer: Sequence[Address]
+    transformer_grpc: Sequence[Address] = ()
+    stream: Sequence[Address] = ()
+
+
+def bootstrap(admin_port: int, upstreams: Upstreams, listener_file: str, *, max_connections: int) -> Config:
+    """Static part: the upstreams, the admin port (statistics, readiness; not the keys), and where the rest is."""
+    clusters = [_cluster("transformer", upstreams.transformer, health_path="/v1/models/pv-forecast")]
+    if upstreams.transformer_grpc:
+        clusters.append(_cluster("transformer-grpc", upstreams.transformer_grpc, http2=True))
+    if upstreams.stream:
+        clusters.append(_cluster("stream", upstreams.stream))
     return {
         "node": {"id": "pvf", "cluster": "pvf"},
         "admin": {
@@ -58,29 +73,25 @@ def bootstrap(admin_port: int, upstream: tuple[str, int], listener_file: str) ->
                 _typed(
                     "envoy.resource_monitors.global_downstream_max_connections",
                     "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                    max_active_downstream_connections=_MAX_CONNECTIONS,
+                    max_active_downstream_connections=max_connections,
                 )
             ]
         },
         "dynamic_resources": {"lds_config": {"path_config_source": {"path": listener_file}}},
-        "static_resources": {
-            "clusters": [
-                {
-                    "name": _UPSTREAM,
-                    "type": "STATIC",
-                    "connect_timeout": "1s",
-                    "load_assignment": {
-                        "cluster_name": _UPSTREAM,
-                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(*upstream)}}]}],
-                    },
-                }
-            ]
-        },
+        "static_resources": {"clusters": clusters},
     }
 
 
-def listener(port: int, routes_file: str, *, max_body_bytes: int, requests_per_second: int, burst: int) -> Config:
-    """The listener file: filters in the order a request passes them."""
+def listener(
+    address: Address,
+    routes_file: str,
+    *,
+    max_body_bytes: int,
+    requests_per_second: int,
+    burst: int,
+    certificate_file: str | None = None,
+) -> Config:
+    """The listener file: filters in the order a request passes them. With `certificate_file` it speaks TLS only."""
     manager = {
         "@type": f"{_TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
@@ -93,6 +104,7 @@ def listener(port: int, routes_file: str, *, max_body_bytes: int, requests_per_s
         "request_headers_timeout": "5s",
         "request_timeout": "30s",
         "stream_idle_timeout": "60s",
+        "upgrade_configs": [{"upgrade_type": "websocket", "enabled": False}],  # one route takes it
         # before anything looks at the request, the access log included: only the key says who the client is
         "early_header_mutation_extensions": [
             _typed(
@@ -105,10 +117,10 @@ def listener(port: int, routes_file: str, *, max_body_bytes: int, requests_per_s
             _typed(
                 "envoy.access_loggers.stdout",
                 "extensions.access_loggers.stream.v3.StdoutAccessLog",
-                log_format={"json_format": _ACCESS_LOG},
+                log_format={"json_format": gateway_errors.ACCESS_LOG},
             )
         ],
-        "local_reply_config": {"mappers": _error_bodies(max_body_bytes, requests_per_second)},
+        "local_reply_config": {"mappers": gateway_errors.bodies(max_body_bytes, requests_per_second)},
         "http_filters": [
             _typed(
                 _AUTH,
@@ -122,26 +134,31 @@ def listener(port: int, routes_file: str, *, max_body_bytes: int, requests_per_s
                 default_source_code={"inline_string": _SPLIT},
             ),
             _rate_limit(requests_per_second, burst),
-            _typed(
-                "envoy.filters.http.buffer",
-                "extensions.filters.http.buffer.v3.Buffer",
-                max_request_bytes=max_body_bytes,
-            ),
+            _typed(_BUFFER, "extensions.filters.http.buffer.v3.Buffer", max_request_bytes=max_body_bytes),
             _typed("envoy.filters.http.router", "extensions.filters.http.router.v3.Router"),
         ],
         "rds": {"route_config_name": ROUTES, "config_source": {"path_config_source": {"path": routes_file}}},
     }
+    chain: Config = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    if certificate_file is not None:
+        chain["transport_socket"] = _tls(certificate_file)
+    return _resources("config.listener.v3.Listener", name="gateway", address=_address(*address), filter_chains=[chain])
+
+
+def certificate(chain: str, key: str, folder: str) -> Config:
+    """The certificate file. Envoy reads the PEM files again when a file is renamed into `folder`."""
     return _resources(
-        "config.listener.v3.Listener",
-        name="gateway",
-        address=_address("127.0.0.1", port),
-        filter_chains=[
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-        ],
+        "extensions.transport_sockets.tls.v3.Secret",
+        name=CERTIFICATE,
+        tls_certificate={
+            "certificate_chain": {"filename": chain},
+            "private_key": {"filename": key},
+            "watched_directory": {"path": folder},
+        },
     )
 
 
-def routes(keys: Mapping[str, Sequence[Key]], *, timeout_s: float) -> Config:
+def routes(keys: Mapping[str, Sequence[Key]], upstreams: Upstreams, *, timeout_s: float) -> Config:
     """The routes file, with the keys by client."""
     credentials = [
         {"key": key.key, "client": f"{client}#{key.id}{'!' if key.limited else ''}"}
@@ -149,7 +166,7 @@ def routes(keys: Mapping[str, Sequence[Key]], *, timeout_s: float) -> Config:
         for key in of_client
     ]
     nothing_here = {"status": 404, "body": {"inline_string": "not found"}}
-    table = [
+    table: list[Config] = [
         {
             "match": {"path": "/healthz"},
             "direct_response": {"status": 200, "body": {"inline_string": "ok\n"}},
@@ -158,19 +175,13 @@ def routes(keys: Mapping[str, Sequence[Key]], *, timeout_s: float) -> Config:
             },
         },
         *({"match": {"prefix": prefix}, "direct_response": nothing_here} for prefix in _CLOSED_PREFIXES),
-        *(
-            {
-                "match": {"prefix": prefix},
-                "route": {
-                    "cluster": _UPSTREAM,
-                    "timeout": f"{timeout_s}s",
-                    "retry_policy": {"retry_on": "connect-failure", "num_retries": 1},
-                },
-            }
-            for prefix in _OPEN_PREFIXES
-        ),
-        {"match": {"prefix": "/"}, "direct_response": nothing_here},
     ]
+    if upstreams.stream:
+        table.append(_stream_route())
+    table += [_route(prefix, "transformer", len(upstreams.transformer), timeout_s) for prefix in _OPEN_PREFIXES]
+    if upstreams.transformer_grpc:
+        table.append(_route(_GRPC, "transformer-grpc", len(upstreams.transformer_grpc), timeout_s))
+    table.append({"match": {"prefix": "/"}, "direct_response": nothing_here})
     auth = {
         "@type": f"{_TYPES}.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute",
         "credentials": credentials,
@@ -180,20 +191,93 @@ def routes(keys: Mapping[str, Sequence[Key]], *, timeout_s: float) -> Config:
     return _resources("config.route.v3.RouteConfiguration", name=ROUTES, virtual_hosts=[host])
 
 
-_ACCESS_LOG = {
-    "time": "%START_TIME%",
-    "request_id": "%REQ(X-REQUEST-ID)%",
-    "client": f"%REQ({ACCOUNT_HEADER})%",
-    "key_id": f"%REQ({KEY_ID_HEADER})%",
-    "method": "%REQ(:METHOD)%",
-    "path": "%PATH(NQ)%",
-    "status": "%RESPONSE_CODE%",
-    "flags": "%RESPONSE_FLAGS%",
-    "details": "%RESPONSE_CODE_DETAILS%",
-    "duration_ms": "%DURATION%",
-    "bytes_in": "%BYTES_RECEIVED%",
-    "bytes_out": "%BYTES_SENT%",
-}
+def _route(prefix: str, cluster: str, replicas: int, timeout_s: float) -> Config:
+    """A forecast changes nothing, so it is asked again where an answer was cut off; of another replica if there is one.
+
+    A replica whose predictor restarts says 503 itself: with others beside it, that is a reason to ask them.
+    """
+    retry: Config = {"retry_on": "connect-failure,refused-stream,reset", "num_retries": 1}
+    if replicas > 1:
+        retry = {
+            "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
+            "retriable_status_codes": [503],
+            "num_retries": 3,
+            "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+            "retry_host_predicate": [
+                _typed(
+                    "envoy.retry_host_predicates.previous_hosts",
+                    "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+                )
+            ],
+            "host_selection_retry_max_attempts": 3,
+        }
+    route = {"cluster": cluster, "timeout": f"{timeout_s}s", "retry_policy": retry}
+    return {"match": {"prefix": prefix}, "route": route}
+
+
+def _stream_route() -> Config:
+    return {
+        "match": {"path": STREAM_PATH},
+        "route": {
+            "cluster": "stream",
+            "timeout": "0s",
+            "idle_timeout": _STREAM_IDLE,
+            "upgrade_configs": [{"upgrade_type": "websocket", "enabled": True}],
+        },
+        "typed_per_filter_config": {
+            _BUFFER: {"@type": f"{_TYPES}.extensions.filters.http.buffer.v3.BufferPerRoute", "disabled": True},
+        },
+    }
+
+
+def _cluster(name: str, addresses: Sequence[Address], *, http2: bool = False, health_path: str = "") -> Config:
+    """With replicas, those that are not ready are left out until they are."""
+    cluster: Config = {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(*one)}} for one in addresses]}],
+        },
+        # the stream has one connection a client, the others one a request: the listener's limit is the one that counts
+        "circuit_breakers": {
+            "thresholds": [{"max_connections": 10_000, "max_pending_requests": 10_000, "max_requests": 10_000}]
+        },
+    }
+    if http2:
+        cluster["typed_extension_protocol_options"] = {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{_TYPES}.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        }
+    if health_path and len(addresses) > 1:
+        cluster["health_checks"] = [
+            {
+                "timeout": "1s",
+                "interval": "1s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "http_health_check": {"path": health_path},
+            }
+        ]
+    return cluster
+
+
+def _tls(certificate_file: str) -> Config:
+    return _typed(
+        "envoy.transport_sockets.tls",
+        "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        common_tls_context={
+            "alpn_protocols": ["h2", "http/1.1"],
+            "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+            "tls_certificate_sds_secret_configs": [
+                {"name": CERTIFICATE, "sds_config": {"path_config_source": {"path": certificate_file}}}
+            ],
+        },
+    )
 
 
 def _rate_limit(requests_per_second: int, burst: int) -> Config:
@@ -205,6 +289,7 @@ def _rate_limit(requests_per_second: int, burst: int) -> Config:
         filter_enabled={"default_value": {"numerator": 100, "denominator": "HUNDRED"}},
         filter_enforced={"default_value": {"numerator": 100, "denominator": "HUNDRED"}},
         enable_x_ratelimit_headers="DRAFT_VERSION_03",
+        rate_limited_as_resource_exhausted=True,  # for gRPC
         response_headers_to_add=[{"header": {"key": "retry-after", "value": "1"}}],
         token_bucket={"max_tokens": 1_000_000, "tokens_per_fill": 1_000_000, "fill_interval": "1s"},
         rate_limits=[{"actions": [{"request_headers": {"header_name": ACCOUNT_HEADER, "descriptor_key": "client"}}]}],
@@ -220,51 +305,6 @@ def _rate_limit(requests_per_second: int, burst: int) -> Config:
         ],
         max_dynamic_descriptors=10_000,
     )
-
-
-def _error_bodies(max_body_bytes: int, requests_per_second: int) -> list[Config]:
-    """Envoy's own answers in the one shape that the transformer's errors have."""
-    table = [
-        # status, code, error, field, hint
-        (400, "bad_request", "the request is not HTTP that can be passed on", None, "see the API's documentation"),
-        (
-            *(401, "unauthorized", "the API key is missing or not known", KEY_HEADER),
-            f"send a valid key in the header `{KEY_HEADER}`; its owner makes one: pvf key add",
-        ),
-        (403, "forbidden", "protocol upgrades are not taken", "upgrade", "send plain HTTP/1.1 or HTTP/2 requests"),
-        (404, "not_found", "there is nothing at this path", "path", "forecasts: POST /v1/models/pv-forecast:predict"),
-        (408, "timeout", "the request did not arrive in time", None, "send headers and body without a pause"),
-        (
-            *(413, "too_large", f"the body is larger than {max_body_bytes} bytes", "body"),
-            "ask for fewer parks or hours in one request",
-        ),
-        (426, "http_version", "HTTP/1.1 or HTTP/2 is needed", "protocol", "use a client that speaks HTTP/1.1"),
-        (
-            *(429, "rate_limited", f"client %REQ({ACCOUNT_HEADER})% sends more than {requests_per_second} requests/s"),
-            *(KEY_HEADER, "wait as long as the header Retry-After says, and put several parks into one request"),
-        ),
-        (431, "headers_too_large", "the headers are too large or too many", "headers", "at most 100, 60 KiB together"),
-        (501, "not_supported", "this transfer encoding is not supported", "transfer-encoding", "chunked, or none"),
-        (
-            503,
-            "not_ready",
-            "the forecast service does not answer",
-            None,
-            "try again; its owner sees log/transformer.log",
-        ),
-        (504, "timeout", "the forecast service did not answer in time", None, "try again with fewer parks or hours"),
-    ]
-    mappers = [
-        _mapper("EQ", status, code=code, error=error, field=field, hint=hint)
-        for status, code, error, field, hint in table
-    ]
-    return [*mappers, _mapper("GE", 400, code="gateway", error="%LOCAL_REPLY_BODY%", field=None, hint=None)]
-
-
-def _mapper(comparison: str, status: int, **body: str | None) -> Config:
-    when = {"comparison": {"op": comparison, "value": {"default_value": status, "runtime_key": f"pvf.{status}"}}}
-    json_format = {**body, "request_id": "%REQ(X-REQUEST-ID)%"}
-    return {"filter": {"status_code_filter": when}, "body_format_override": {"json_format": json_format}}
 
 
 def _typed(name: str, kind: str, **fields: Any) -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from pvf.stack import api_keys, gateway
+from pvf import client
+from pvf.stack import api_keys, gateway, gateway_tls
 from pvf.stack.local import Stack
 from pvforecast.errors import InvalidInput
 
@@ -202,7 +205,30 @@ def test_an_upstream_that_is_down_is_503(stack_home: Path) -> None:
         gate = Gate(stack_home, stack)
         status, headers, body = gate.ask("/v1/x", gate.key)
     assert status == 503
+    assert headers["retry-after"] == "2"
     _is_error(body, headers, "not_ready", None)
+
+
+def test_with_tls_only_those_are_served_who_speak_it_and_programs_of_the_stack_trust_it(
+    upstream: ThreadingHTTPServer, stack_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PVF_GATEWAY_TLS", "own-ca")
+    upstream_url = f"http://127.0.0.1:{upstream.server_port}"
+    with Stack(stack_home, ["gateway"], overrides={"transformer_url": upstream_url}) as stack:
+        url = stack.settings.gateway_url
+        assert url.startswith("https://127.0.0.1:")
+        context = ssl.create_default_context(cafile=gateway_tls.ca_file(stack_home))
+        key = api_keys.load(gateway.keys_file(stack_home))["desk"][0].key
+        with httpx.Client(verify=context, http2=False) as session:
+            answer = session.get(f"{url}/v1/x", headers={"x-api-key": key})
+            assert answer.status_code == 200
+            assert answer.json()["headers"]["x-client-id"] == "desk"
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(f"{url}/healthz")
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"{url.replace('https', 'http')}/healthz")
+        with pytest.raises(KeyError, match="predictions"):  # the echo is no forecast, but it was reached
+            client.forecast(stack.settings, [])
 
 
 def test_keys_rotate_without_closing_a_connection(gate: Gate) -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from pvf import client
 from pvf.stack import api_keys, gateway, gateway_access
+from pvf.stack.gateway_config import Upstreams
 from pvf.stack.gateway_follow import Follower
+from pvf.stack.gateway_options import Options
 from pvforecast.errors import InvalidInput, NotReady
 from pvforecast.settings import Settings
 from tests.unit.test_cli import nothing_runs, pvf
@@ -141,13 +143,20 @@ def test_who_sees_what_follows_from_the_keys() -> None:
     assert table == {"_platform": "*", "desk": "*", f"desk#{some.id}": ["a", "b", "roof"]}
 
 
-def test_a_running_gateway_follows_file_end_and_groups(tmp_path: Path) -> None:
-    file, said, parks = gateway.keys_file(tmp_path), list[str](), {"north": {"a"}}
+@pytest.fixture
+def running(tmp_path: Path) -> Path:
+    """A home as the gateway's start leaves it, without Envoy."""
+    gateway.part(tmp_path, 18_080, 18_081, Upstreams([("127.0.0.1", 1)]), Options()).prepare()
+    return tmp_path
+
+
+def test_a_running_gateway_follows_file_end_and_groups(running: Path) -> None:
+    file, said, parks = gateway.keys_file(running), list[str](), {"north": {"a"}}
     key = api_keys.add(file, "bi", groups=["north"], now=NOW)
-    follower = Follower(tmp_path, threading.Event(), lambda: parks, said.append)
+    follower = Follower(running, threading.Event(), lambda: parks, said.append)
 
     def sees() -> object:
-        return json.loads(gateway.access_file(tmp_path).read_text()).get(key.principal("bi"))
+        return json.loads(gateway.access_file(running).read_text()).get(key.principal("bi"))
 
     assert follower.step(NOW)
     assert sees() == ["a"]
@@ -157,21 +166,21 @@ def test_a_running_gateway_follows_file_end_and_groups(tmp_path: Path) -> None:
     assert not follower.step(NOW + timedelta(minutes=59))
     assert follower.step(NOW + timedelta(hours=1))
     assert sees() is None
-    assert key.key not in (tmp_path / "gateway" / "routes.json").read_text()
+    assert key.key not in (running / "gateway" / "routes.json").read_text()
     assert said == []
 
 
-def test_a_registry_that_is_away_leaves_a_group_without_parks_and_is_told_once(tmp_path: Path) -> None:
-    key = api_keys.add(gateway.keys_file(tmp_path), "bi", parks=["own"], groups=["north"])
+def test_a_registry_that_is_away_leaves_a_group_without_parks_and_is_told_once(running: Path) -> None:
+    key = api_keys.add(gateway.keys_file(running), "bi", parks=["own"], groups=["north"])
     said = list[str]()
 
     def away() -> dict[str, set[str]]:
         raise NotReady("no lake")
 
-    follower = Follower(tmp_path, threading.Event(), away, said.append)
+    follower = Follower(running, threading.Event(), away, said.append)
     follower.step(datetime.now(UTC))
     follower.step(datetime.now(UTC))
-    table = json.loads(gateway.access_file(tmp_path).read_text())
+    table = json.loads(gateway.access_file(running).read_text())
     assert table[key.principal("bi")] == ["own"]
     assert said == ["groups of parks cannot be read, those of before hold: no lake"]
 
