@@ -10,6 +10,7 @@ from pvforecast import learning, promoting
 from pvforecast.clients import Clients
 from pvforecast.evaluation import report
 from pvforecast.evaluation.compare import Comparison
+from pvforecast.registry import Promotion
 from pvforecast.shards import Status, as_datetime64, left_out, recipe_of, without_generation
 
 Job = dict[str, Any]
@@ -98,10 +99,21 @@ def refit(clients: Clients, job: Job) -> str:
         return learning.refit(clients.lake, clients.store, clients.tracking, job, job["parks"])
 
 
-def deploy(clients: Clients, job: Job, bundle_uri: str) -> dict[str, Any]:
-    """See the component `deploy`."""
-    with clients.tracking.ending(job["run_id"]):
-        promotion = promoting.deploy(
+def deploy(
+    clients: Clients,
+    job: Job,
+    bundle_uri: str,
+    ship: Callable[[Callable[[], Promotion]], Promotion] = lambda promote: promote(),
+) -> dict[str, Any]:
+    """See the component `deploy`.
+
+    Parameters
+    ----------
+    ship : calls what it is given, which promotes, and brings the champion into service where servers must be told.
+    """
+
+    def promote() -> Promotion:
+        return promoting.deploy(
             clients.store,
             clients.tracking,
             clients.promotions,
@@ -113,6 +125,9 @@ def deploy(clients: Clients, job: Job, bundle_uri: str) -> dict[str, Any]:
             actor=job.get("actor") or "training pipeline",
             event_id=job["event_id"],
         )
+
+    with clients.tracking.ending(job["run_id"]):
+        promotion = ship(promote)
         clients.tracking.log(job["run_id"], tags={"model_version": str(promotion.model_version)})
     clients.tracking.end_run(job["run_id"])
     return promotion.as_dict()

@@ -81,6 +81,10 @@ class Settings(BaseSettings):
     kfp_service_account: str = ""  # of the runs' pods; empty for the server's default
     kfp_timeout_s: float = Field(default=30, gt=0)
 
+    inference_service: str = ""  # namespace/name on a cluster; empty: servers follow models/deployed.json
+    rollout_timeout_s: float = Field(default=900, gt=0)  # for how long its new pods may take to serve
+    api_key: SecretStr = SecretStr("")  # of the gateway
+
     log_retention_days: int = Field(default=30, ge=8)  # how far back the log of each table reaches
     pin_days: int = Field(default=90, ge=8)  # how long the data of a model that was not promoted are kept
     raw_retention_days: int = Field(default=0, ge=0)  # 0 keeps everything, else at least 90

@@ -7,9 +7,10 @@ from components.image import APP_IMAGE
 
 @dsl.component(base_image=APP_IMAGE, install_kfp_package=False)
 def deploy(job: dict, bundle_uri: str) -> dict:
-    """Register the bundle in MLflow, append the promotion, and point serving at it.
+    """Register the bundle in MLflow, append the promotion, and bring it into service.
 
-    Fails when another run promoted since the comparison: exactly one of two wins.
+    Fails when another run promoted since the comparison: exactly one of two wins. On a cluster it waits for the new
+    servers, holds forecasts through the gateway against the bundle, and takes the model back when that fails.
 
     Args:
         job: As `compare` gives it.
@@ -18,7 +19,12 @@ def deploy(job: dict, bundle_uri: str) -> dict:
     Returns:
         The promotion: model version, bundle id, verdict, predecessor.
     """
+    from functools import partial
+
+    from components.deploy import shipping
     from pvforecast import clients, jobs
     from pvforecast.settings import load
 
-    return jobs.deploy(clients.everything(load()), job, bundle_uri)
+    settings = load()
+    every = clients.everything(settings)
+    return jobs.deploy(every, job, bundle_uri, partial(shipping.ship, settings, every))

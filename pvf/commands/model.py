@@ -140,28 +140,41 @@ def compare(
 @app.command()
 def promote(number: VersionNumber, reason: Reason, actor: Actor = "") -> None:
     """Make a version the champion, by hand; it serves within seconds."""
+    from components.deploy import shipping
     from pvforecast import promoting
 
     every = _clients()
-    _told(promoting.promote_version(*_places(every), number, actor=_who(actor), reason=reason), "serves")
+    made = shipping.ship(
+        load(), every, lambda: promoting.promote_version(*_places(every), number, actor=_who(actor), reason=reason)
+    )
+    _told(made, "serves")
 
 
 @app.command()
 def rollback(reason: Reason, actor: Actor = "") -> None:
     """Serve the model that served before the current one; each further call goes one model further back."""
+    from components.deploy import shipping
     from pvforecast import promoting
 
     every = _clients()
-    _told(promoting.rollback(*_places(every), actor=_who(actor), reason=reason), "serves again")
+    made = shipping.ship(
+        load(),
+        every,
+        lambda: promoting.rollback(*_places(every), actor=_who(actor), reason=reason),
+        takes_back=False,
+    )
+    _told(made, "serves again")
 
 
 @app.command()
 def reconcile() -> None:
-    """Make MLflow's alias and the deployed pointer agree with the promotions table."""
+    """Make MLflow's alias, the deployed pointer and the cluster's servers agree with the promotions table."""
+    from components.deploy import shipping
     from pvforecast import registry
 
     every = _clients()
-    print("\n".join(registry.reconcile(every.promotions, every.tracking, every.store)) or "nothing to repair")
+    repaired = registry.reconcile(every.promotions, every.tracking, every.store) + shipping.repair(load(), every)
+    print("\n".join(repaired) or "nothing to repair")
 
 
 @app.command()

@@ -94,7 +94,7 @@ def test_metadata_says_how_far_to_trust_it(name: str) -> None:
     assert metadata["stability"] in ("alpha", "beta", "stable")
     assert metadata["tags"]
     assert {"kfp"} <= set(metadata["dependencies"]["packages"])
-    assert set(metadata["dependencies"]["services"]) <= {"lake", "object store", "MLflow", "Postgres"}
+    assert set(metadata["dependencies"]["services"]) <= {"lake", "object store", "MLflow", "Postgres", "Kubernetes"}
     assert isinstance(metadata["lastVerified"], date)
 
 
