@@ -123,6 +123,14 @@ class ObjectStore:
         except _FAILURES as error:
             raise self._unavailable(error) from error
 
+    def etags(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """All keys below `prefix`, ascending, each with the ETag of its content."""
+        try:
+            for item in self._client.list_objects(self.bucket, prefix, recursive=True):
+                yield cast(str, item.object_name), str(item.etag).strip('"')
+        except _FAILURES as error:
+            raise self._unavailable(error) from error
+
     def get_json(self, key: str) -> Any:
         return json.loads(self.get(key))
 

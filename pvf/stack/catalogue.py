@@ -27,6 +27,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "mlflow": ("seaweedfs", "postgres"),
     "predictor": ("seaweedfs",),
     "transformer": ("seaweedfs",),
+    "stream": ("seaweedfs",),
     "prediction-log": ("postgres",),
     "trigger": ("postgres",),
     "gateway": (),
@@ -124,13 +125,16 @@ class Plan:
             "transformer": lambda: replace(
                 services.transformer(self.home, port("transformer"), settings), prepare=self._tell_who_sees_what
             ),
+            "stream": lambda: replace(
+                services.stream(self.home, port("stream"), settings), prepare=self._tell_who_sees_what
+            ),
             "prediction-log": lambda: services.prediction_log(self.home, port("prediction-log"), settings),
             "trigger": lambda: services.trigger(self.home, port("trigger"), settings),
             "gateway": lambda: gateway.part(
                 self.home,
                 port("gateway"),
                 port("gateway-admin"),
-                Upstreams(gateway.addresses(settings.transformer_url)),
+                self._upstreams(settings),
                 gateway_options.load(),
             ),
             "mosquitto": lambda: mosquitto.part(self.home, port("mosquitto")),
@@ -138,6 +142,10 @@ class Plan:
             WEATHER_STUB: lambda: services.weather_stub(self.home, port(WEATHER_STUB), settings),
         }
         return [replace(makers[name](), needs=_NEEDS[name]) for name in self.names]
+
+    def _upstreams(self, settings: Settings) -> Upstreams:
+        stream = [("127.0.0.1", self.ports.get("stream"))] if "stream" in self.names else []
+        return Upstreams(gateway.addresses(settings.transformer_url), stream=stream)
 
     def _tell_who_sees_what(self) -> None:
         """The transformer reads it at its start, which may be before the gateway's."""

@@ -218,6 +218,8 @@ def _route(prefix: str, cluster: str, replicas: int, timeout_s: float) -> Config
 def _stream_route() -> Config:
     return {
         "match": {"path": STREAM_PATH},
+        # compressing the same text for each of a thousand clients costs more than sending it
+        "request_headers_to_remove": ["sec-websocket-extensions"],
         "route": {
             "cluster": "stream",
             "timeout": "0s",
@@ -243,7 +245,14 @@ def _cluster(name: str, addresses: Sequence[Address], *, http2: bool = False, he
         },
         # the stream has one connection a client, the others one a request: the listener's limit is the one that counts
         "circuit_breakers": {
-            "thresholds": [{"max_connections": 10_000, "max_pending_requests": 10_000, "max_requests": 10_000}]
+            "thresholds": [
+                {
+                    "max_connections": 10_000,
+                    "max_pending_requests": 10_000,
+                    "max_requests": 10_000,
+                    "max_retries": 10_000,  # while a replica restarts, half of all requests are asked again
+                }
+            ]
         },
     }
     if http2:

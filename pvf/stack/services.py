@@ -1,4 +1,4 @@
-"""Our own servers: predictor, transformer, prediction log, retrain trigger, telemetry, the stand-in for Open-Meteo."""
+"""Our own servers: predictor, transformer, stream, log, retrain trigger, telemetry, the stand-in for Open-Meteo."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ def predictor(home: Path, port: int, grpc_port: int, settings: Settings) -> Part
 
 def transformer(home: Path, port: int, settings: Settings) -> Part:
     return _service("transformer", "inference.transformer", ("--http-port", str(port)), home, port, "/", settings)
+
+
+def stream(home: Path, port: int, settings: Settings) -> Part:
+    """Its own settings are taken over from this environment."""
+    part = _service("stream", "inference.stream", ("--port", str(port)), home, port, "/healthz", settings)
+    asked = {name: value for name, value in os.environ.items() if name.startswith("PVF_STREAM_")}
+    return replace(part, env={**asked, **part.env})
 
 
 def prediction_log(home: Path, port: int, settings: Settings) -> Part:

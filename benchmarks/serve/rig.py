@@ -1,0 +1,104 @@
+"""Real servers: two replicas of transformer and predictor behind Envoy, and the prediction log; each restarts alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from pvf.stack import api_keys, gateway, services
+from pvf.stack.gateway_config import Upstreams
+from pvf.stack.gateway_options import Options
+from pvf.stack.local import Stack
+from pvf.stack.part import Part, answers, python_env, python_module
+from pvf.stack.ports import Ports
+from pvf.stack.supervisor import Supervisor
+from pvforecast.settings import Settings
+
+REPLICAS = (1, 2)
+BASELINE = "baseline"
+_NO_LIMIT = 1_000_000
+
+
+class Rig:
+    """The parts by name: predictor-1, transformer-1, ..., prediction-log, gateway, baseline."""
+
+    def __init__(self, home: Path, settings: Settings) -> None:
+        self.home = home
+        ports = Ports(home / "run" / "serve-ports.json", {})
+        port = ports.get
+        log_url = f"http://127.0.0.1:{port('prediction-log')}"
+        self.parts: dict[str, Part] = {
+            "prediction-log": services.prediction_log(home, port("prediction-log"), settings)
+        }
+        for number in REPLICAS:
+            folder = home / f"replica-{number}"
+            folder.mkdir(parents=True, exist_ok=True)
+            grpc = port(f"predictor-grpc-{number}")
+            own = settings.model_copy(
+                update={
+                    "home": folder,
+                    "predictor_grpc": f"127.0.0.1:{grpc}",
+                    "prediction_log_url": log_url,
+                    "park_access_file": gateway.access_file(home),
+                    "clock": "snapshot",
+                }
+            )
+            predictor = services.predictor(folder, port(f"predictor-{number}"), grpc, own)
+            transformer = services.transformer(folder, port(f"transformer-{number}"), own)
+            self.parts[f"predictor-{number}"] = replace(predictor, name=f"predictor-{number}")
+            self.parts[f"transformer-{number}"] = replace(transformer, name=f"transformer-{number}")
+        replicas = [("127.0.0.1", port(f"transformer-{number}")) for number in REPLICAS]
+        options = Options(requests_per_second=_NO_LIMIT, burst=_NO_LIMIT)
+        self.parts["gateway"] = gateway.part(home, port("gateway"), port("admin"), Upstreams(replicas), options)
+        baseline = python_module("benchmarks.serve.baseline", "--port", str(port(BASELINE)))
+        url = f"http://127.0.0.1:{port(BASELINE)}"
+        env = python_env(PVF_BASELINE_FOLDER=str(home))
+        self.parts[BASELINE] = Part(BASELINE, baseline, answers(url), url=url, env=env, cwd=home)
+        self._running: dict[str, Supervisor] = {}
+        self.start_s: dict[str, float] = {}
+
+    @property
+    def key(self) -> str:
+        return api_keys.load(gateway.keys_file(self.home))[api_keys.DEFAULT_CLIENT][-1].key
+
+    def start(self, *names: str) -> None:
+        """One after the other, so that the time to health of each is its own."""
+        for name in names:
+            folder = self.home / "run" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            begun = time.perf_counter()
+            one = Supervisor([self.parts[name]], folder, self.home / "log", lambda _line: None)
+            self._running[name] = one
+            one.start()
+            self.start_s[name] = time.perf_counter() - begun
+
+    def stop(self, *names: str) -> None:
+        """SIGTERM; returns when they are gone."""
+        for name in names:
+            self._running.pop(name).stop()
+
+    def rss_mb(self, name: str) -> float:
+        """Resident memory of the part's processes."""
+        leader = psutil.Process(self._running[name].pids[name])
+        return sum(one.memory_info().rss for one in [leader, *leader.children(recursive=True)]) / 2**20
+
+    def close(self) -> None:
+        self.stop(*reversed(list(self._running)))
+
+
+@contextmanager
+def rig(home: Path) -> Iterator[tuple[Rig, Settings]]:
+    """SeaweedFS and Postgres run, the rest is started by the caller; at the end all is stopped."""
+    with Stack(home, ["seaweedfs", "postgres"]) as stack:
+        made = Rig(home, stack.settings)
+        gateway.write_access(home, now=datetime.now(UTC))
+        try:
+            yield made, stack.settings
+        finally:
+            made.close()

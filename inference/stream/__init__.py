@@ -1,0 +1,1 @@
+"""Pushes a park's new forecast to whoever listens, over WebSocket."""
