@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
+import os
+import resource
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -28,6 +34,7 @@ from tests.serving import PARKS, Serving, eventually, free_ports, serving
 pytestmark = pytest.mark.stack
 
 FIRST, SECOND = PARKS
+LISTENERS = 1_000
 
 
 @dataclass
@@ -182,6 +189,60 @@ def test_a_stream_ends_when_its_key_no_longer_sees_the_park(place: Place) -> Non
             _received(socket)  # heartbeats, then the end
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 4004
+
+
+@pytest.mark.slow
+def test_a_thousand_listeners_get_a_push_within_a_second(place: Place) -> None:
+    url = f"ws://{urlsplit(place.url).netloc}/v1/forecasts/stream?park={SECOND}"
+    arrived: list[float] = []
+
+    async def listener(ready: asyncio.Event, left: list[int]) -> None:
+        headers = {"x-api-key": place.desk}
+        async with connect_async(url, additional_headers=headers, proxy=None, open_timeout=60) as socket:
+            json.loads(await socket.recv())
+            left[0] -= 1
+            if left[0] == 0:
+                ready.set()
+            while json.loads(await socket.recv())["type"] == "heartbeat":
+                pass
+            arrived.append(time.monotonic())
+
+    async def story() -> float:
+        ready, left = asyncio.Event(), [LISTENERS]
+        tasks = []
+        for _ in range(LISTENERS):
+            tasks.append(asyncio.create_task(listener(ready, left)))
+            await asyncio.sleep(0.01)  # a thousand handshakes at one instant are another matter
+        await asyncio.wait_for(ready.wait(), 90)
+        with _deaf(place):
+            await asyncio.sleep(1)
+            await asyncio.to_thread(_new_snapshot, place, SECOND, 40)
+            written = time.monotonic()
+            await asyncio.wait_for(asyncio.gather(*tasks), 60)
+        return written
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        written = asyncio.run(story())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    took = sorted(one - written for one in arrived)
+    print(f"{len(took)} listeners: median {took[len(took) // 2]:.3f} s, last {took[-1]:.3f} s")
+    assert len(took) == LISTENERS
+    assert took[-1] < 1.0
+
+
+def _deaf(place: Place) -> socket.socket:
+    """A listener that has shaken hands and never reads again."""
+    made = socket.create_connection((urlsplit(place.url).hostname, urlsplit(place.url).port))
+    key = base64.b64encode(os.urandom(16)).decode()
+    head = f"GET /v1/forecasts/stream?park={SECOND} HTTP/1.1\r\nhost: x\r\nx-api-key: {place.desk}\r\n"
+    head += (
+        f"upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: {key}\r\n\r\n"
+    )
+    made.sendall(head.encode())
+    return made
 
 
 def test_a_websocket_is_taken_nowhere_else(place: Place) -> None:
