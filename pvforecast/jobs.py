@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pvforecast import learning, promoting
 from pvforecast.clients import Clients
-from pvforecast.evaluation import report
+from pvforecast.evaluation import pages, report
 from pvforecast.evaluation.compare import Comparison
 from pvforecast.registry import Promotion
 from pvforecast.shards import Status, as_datetime64, left_out, recipe_of, without_generation
@@ -68,23 +69,38 @@ def train(
     }
 
 
-def evaluate(clients: Clients, job: Job, log_metric: Callable[[str, float], None], report_path: str) -> Job:
+def evaluate(
+    clients: Clients, job: Job, log_metric: Callable[[str, float], None], report_path: str, page_path: str
+) -> Job:
     """See the component `evaluate`."""
     with clients.tracking.ending(job["run_id"]):
-        results = learning.evaluate(clients.lake, clients.store, clients.tracking, job, job["parks"])
-    for scores in results:
+        made = learning.evaluate(clients.lake, clients.store, clients.tracking, job, job["parks"])
+    for scores in made.results:
         log_metric(f"{scores.park_id} daylight nMAE", scores.model["daylight_nmae"])
         log_metric(f"{scores.park_id} skill", scores.skill)
         log_metric(f"{scores.park_id} 80 % band holds", scores.model["daylight_picp80"])
-    _write(report_path, report.scores(results))
-    return job
+    _write(report_path, report.scores(made.results))
+    _write(page_path, made.page)
+    return {**job, "nmae": made.nmae}
 
 
-def compare(clients: Clients, job: Job, report_path: str) -> Compared:
+def compare(
+    clients: Clients, job: Job, log_metric: Callable[[str, float], None], report_path: str, page_path: str
+) -> Compared:
     """See the component `compare`."""
     with clients.tracking.ending(job["run_id"]):
         outcome: Comparison = learning.compare(clients.lake, clients.store, clients.tracking, job, job["parks"])
+    values = {
+        "challenger loss": outcome.challenger,
+        "champion loss": outcome.champion,
+        "difference": outcome.difference,
+        "days": float(outcome.days),
+    }
+    for name, value in values.items():
+        if math.isfinite(value):
+            log_metric(name, value)
     _write(report_path, report.comparison(outcome))
+    _write(page_path, pages.verdict(outcome))
     if not outcome.promotes:
         learning.keep_challenger(clients.store, clients.tracking, clients.promotions, job, outcome)
         clients.tracking.end_run(job["run_id"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,13 @@ import numpy as np
 from pvforecast import dataset, model_card, provenance
 from pvforecast.errors import BundleError, InvalidInput, NotEnoughData
 from pvforecast.evaluation import compare as comparing
-from pvforecast.evaluation import holdout, pages, report
+from pvforecast.evaluation import holdout, pages, pictures, report
 from pvforecast.evaluation.backtest import Scores, metered_daylight, score
 from pvforecast.evaluation.compare import Comparison
+from pvforecast.evaluation.rolling import ParkForecasts
+from pvforecast.evaluation.table import of_forecasts
 from pvforecast.features.spec import extra_of
-from pvforecast.known import HOUR
+from pvforecast.known import HOUR, ParkRecord
 from pvforecast.lake import Lake, records, versions
 from pvforecast.lake.store import of_parks
 from pvforecast.lake.tables import GENERATION, WEATHER, features
@@ -210,29 +212,63 @@ def train_challenger(
     }
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """The challenger on the hold-out.
+
+    Attributes
+    ----------
+    results : scores of each park that was metered.
+    nmae : daylight nMAE over all parks, of the model and of smart persistence.
+    page : the report as HTML, with plots.
+    """
+
+    results: list[Scores]
+    nmae: dict[str, float]
+    page: str
+
+
 def evaluate(
     lake: Lake, store: ObjectStore, tracking: Tracking, job: dict[str, Any], parks: Sequence[str]
-) -> list[Scores]:
+) -> Evaluated:
     """Score the challenger on the hold-out, beside the baselines; logged to the run: overall, by park and by lead."""
     challenger = bundles.load(store, job["challenger_uri"])
     begin, end = _holdout(job)
-    results, parts = [], []
-    for park_id in sorted(parks):
-        record = records.load(lake, park_id)
-        issues = holdout.issues(record, begin, end)
-        if metered_daylight(record, issues):
-            results.append(score(challenger, record, issues))
-            parts.append(holdout.scored(challenger, record, begin, end))
-    if not results:
-        raise NotEnoughData("nothing was metered in the hold-out", field="as_of", hint="is generation arriving?")
+    results, parts, tables = [], [], []
+    shown: dict[str, ParkForecasts] = {}
+    zones = {}
+    for record in _metered(lake, parks, begin, end):
+        results.append(score(challenger, record, holdout.issues(record, begin, end)))
+        parts.append(holdout.scored(challenger, record, begin, end))
+        forecast = pictures.forecasts(challenger, record, begin, end)
+        tables.append(of_forecasts(forecast))
+        if len(shown) < pictures.FANS:
+            shown[forecast.park_id], zones[forecast.park_id] = forecast, record.site.timezone
     logged = {f"holdout.{s.park_id}.{name}": value for s in results for name, value in s.model.items()}
     logged |= {f"holdout.{s.park_id}.skill": s.skill for s in results}
     leads = holdout.by_lead(parts, challenger.quantiles)
     logged |= {f"{part}/{name}": value for part, scores in leads.items() for name, value in scores.items()}
     logged["overall/skill"] = _skill(results)
-    text = {"report/holdout.md": report.scores(results), "report/holdout.html": pages.holdout(results, leads)}
+    page = pages.holdout(results, leads, pictures.of_holdout(challenger, tables, shown, zones))
+    text = {"report/holdout.md": report.scores(results), "report/holdout.html": page}
     tracking.log(job["run_id"], metrics=logged, text=text)
-    return results
+    return Evaluated(results, _overall(results), page)
+
+
+def _metered(lake: Lake, parks: Sequence[str], begin: np.datetime64, end: np.datetime64) -> Iterator[ParkRecord]:
+    """Records of the parks with something to score; raises NotEnoughData when there are none."""
+    found = False
+    for park_id in sorted(parks):
+        record = records.load(lake, park_id)
+        if metered_daylight(record, holdout.issues(record, begin, end)):
+            found = True
+            yield record
+    if not found:
+        raise NotEnoughData("nothing was metered in the hold-out", field="as_of", hint="is generation arriving?")
+
+
+def _overall(results: Sequence[Scores]) -> dict[str, float]:
+    return {"model": _mean_nmae(results), "smart_persistence": _mean_nmae(results, "smart_persistence")}
 
 
 def compare(
@@ -249,10 +285,15 @@ def compare(
     challenger = bundles.load(store, job["challenger_uri"])
     recipe = Recipe.from_dict(challenger.info["recipe"])
     if not job["champion_uri"]:
-        results = evaluate(lake, store, tracking, job, parks)
+        nmae = job.get("nmae")  # of `evaluate`, where the pipeline has it
+        if nmae is None:
+            begin, end = _holdout(job)
+            nmae = _overall(
+                [score(challenger, r, holdout.issues(r, begin, end)) for r in _metered(lake, parks, begin, end)]
+            )
         lost = job.get("champion_unreadable", "")
         why = f"the champion cannot be scored ({lost})" if lost else "first model"
-        outcome = comparing.first(_mean_nmae(results), _mean_nmae(results, "smart_persistence"), why)
+        outcome = comparing.first(nmae["model"], nmae["smart_persistence"], why)
     else:
         champion = bundles.load(store, job["champion_uri"])
         same = champion.info["recipe_hash"] == recipe.hash

@@ -138,13 +138,13 @@ def trained(connected: Workshop, featurized: dict[str, str]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def evaluated(connected: Workshop, trained: dict[str, Any]) -> dict[str, Any]:
-    job: dict[str, Any] = connected.call(evaluate, dsl.Metrics, dsl.Markdown, job=trained)
+    job: dict[str, Any] = connected.call(evaluate, dsl.Metrics, dsl.Markdown, dsl.HTML, job=trained)
     return job
 
 
 @pytest.fixture(scope="session")
 def compared(connected: Workshop, evaluated: dict[str, Any]) -> Any:
-    return connected.call(compare, dsl.Markdown, job=evaluated)
+    return connected.call(compare, dsl.Metrics, dsl.Markdown, dsl.HTML, job=evaluated)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -13,7 +14,7 @@ from pvforecast.evaluation.paired import Change
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2em;max-width:70em;color:#222}"
     "table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #ddd}"
-    "td:first-child,th:first-child{text-align:left}.note{background:#fff3cd;padding:.4em .8em}"
+    "td:first-child,th:first-child{text-align:left}.note{background:#fff3cd;padding:.4em .8em}img{max-width:100%}"
 )
 _WIDTH, _HEIGHT, _REACH = 320, 16, 0.20  # of a bar: px, px, and the change at its end
 
@@ -33,13 +34,23 @@ def verdict(outcome: Comparison) -> str:
     return _page(f"Verdict: {outcome.verdict}", body)
 
 
-def holdout(results: Sequence[Scores], leads: Mapping[str, Mapping[str, float]]) -> str:
-    """Scores overall, by lead and by park; errors in % of capacity, daylight hours."""
+def holdout(
+    results: Sequence[Scores], leads: Mapping[str, Mapping[str, float]], pictures: Mapping[str, bytes] | None = None
+) -> str:
+    """Scores overall, by lead and by park; errors in % of capacity, daylight hours.
+
+    Parameters
+    ----------
+    pictures : heading -> PNG, shown between the scores of all parks and those of each.
+    """
     body = ["<h1>Hold-out</h1>"]
     if any(result.optimistic for result in results):
         body.append('<p class="note"><b>Observed weather: optimistic.</b> It was measured, not forecast.</p>')
     head = ("", "nMAE", "bias", "CRPS", "80 % band holds", "R²", "daylight hours")
     body.append(_table(head, [(escape(name), *_scores(scores)) for name, scores in leads.items()]))
+    for heading, png in (pictures or {}).items():
+        shown = base64.b64encode(png).decode()
+        body += [f"<h2>{escape(heading)}</h2>", f'<img alt="{escape(heading)}" src="data:image/png;base64,{shown}">']
     body.append("<h2>Parks, leads 1-24 h</h2>")
     rows = [
         (escape(s.park_id), *_scores(s.model), _share(s.baselines["smart_persistence"]), _share(s.skill))

@@ -11,6 +11,7 @@ import numpy as np
 
 from pvforecast.evaluation import metrics
 from pvforecast.evaluation.rolling import MODEL, ParkForecasts
+from pvforecast.known import Floats
 
 Figures = dict[str, Any]
 
@@ -103,6 +104,22 @@ def skill_by_month(by_month: Sequence[Figures]) -> bytes:
     panel.set_ylabel("CRPS skill, %")
     panel.tick_params(axis="x", labelrotation=60, labelsize=7)
     panel.legend(frameon=False, fontsize=7, ncols=3)
+    return _png(figure)
+
+
+def importance(names: Sequence[str], moved: Floats, count: int = 20) -> bytes:
+    """By how much features move the median on the mean, the `count` strongest.
+
+    Parameters
+    ----------
+    moved : fraction of capacity, one a name.
+    """
+    strongest = np.argsort(moved)[-count:]
+    figure, axes = _figure(1, 1, (8, 0.8 + 0.22 * len(strongest)))
+    panel = axes.flat[0]
+    panel.barh([names[at] for at in strongest], 100.0 * moved[strongest], color=_AMBER)
+    panel.set_xlabel("mean |SHAP|, % of capacity")
+    panel.tick_params(labelsize=8)
     return _png(figure)
 
 

@@ -37,3 +37,12 @@ def test_the_run_has_scores_overall_by_park_and_by_lead_and_its_reports(connecte
 def test_the_verdict_stands_in_mlflow(connected: Workshop, compared: Any) -> None:
     tags = clients.tracking(connected.settings).run(compared.job["run_id"])["tags"]
     assert (tags["verdict"], tags["verdict_reason"]) == ("promote", compared.job["verdict_reason"])
+
+
+@pytest.mark.usefixtures("compared")
+def test_metrics_and_page_show_the_verdict(connected: Workshop) -> None:
+    shown = connected.artifacts["compare.metrics"].metadata
+    assert 0.0 < shown["challenger loss"] < 0.2
+    page = connected.report("compare.page")
+    assert "<h1>Verdict: promote</h1>" in page
+    assert "<script" not in page

@@ -64,7 +64,13 @@ def test_a_training_that_is_started_again_is_the_same_training(
     assert connected.call(featurize, shard=shard, status=featurized) == featurized  # writes the features anew
     job = connected.call(train, statuses=[featurized], as_of=AS_OF, reason="a test", event_id="event-1", recipe=QUICK)
     assert job == trained
-    again = connected.call(compare, dsl.Markdown, job=connected.call(evaluate, dsl.Metrics, dsl.Markdown, job=job))
+    again = connected.call(
+        compare,
+        dsl.Metrics,
+        dsl.Markdown,
+        dsl.HTML,
+        job=connected.call(evaluate, dsl.Metrics, dsl.Markdown, dsl.HTML, job=job),
+    )
     assert (again.verdict, again.promotes) == ("promote", True)
     bundle_uri = connected.call(refit, job=again.job)
     assert bundle_uri == refitted

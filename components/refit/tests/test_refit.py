@@ -15,7 +15,6 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from components.compare.component import compare
-from components.evaluate.component import evaluate
 from components.featurize.component import featurize
 from components.ingest_generation.component import ingest_generation
 from components.ingest_weather.component import ingest_weather
@@ -80,5 +79,5 @@ def _trained(workshop: Workshop, shard: dict[str, Any], status: dict[str, str]) 
     """From the features on: the job with its verdict, and the URI of the bundle that would serve."""
     built = workshop.call(featurize, shard=shard, status=status)
     job = workshop.call(train, statuses=[built], as_of=AS_OF, reason="again", event_id=uuid.uuid4().hex, recipe=QUICK)
-    outcome = workshop.call(compare, dsl.Markdown, job=workshop.call(evaluate, dsl.Metrics, dsl.Markdown, job=job))
+    outcome = workshop.call(compare, dsl.Metrics, dsl.Markdown, dsl.HTML, job=job)
     return outcome.job, workshop.call(refit, job=outcome.job)

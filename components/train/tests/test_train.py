@@ -92,5 +92,5 @@ def test_a_champion_whose_bundle_is_lost_does_not_end_training(connected: Worksh
         store.put(key, kept)
     assert (job["champion_uri"], job["predecessor_id"]) == ("", promotions.champion().id)
     assert "bundle.json" in job["champion_unreadable"]
-    verdict = connected.call(compare, dsl.Markdown, job=job).job["verdict_reason"]
+    verdict = connected.call(compare, dsl.Metrics, dsl.Markdown, dsl.HTML, job=job).job["verdict_reason"]
     assert verdict.startswith("the champion cannot be scored (")
