@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -229,6 +229,23 @@ def test_with_tls_only_those_are_served_who_speak_it_and_programs_of_the_stack_t
             httpx.get(f"{url.replace('https', 'http')}/healthz")
         with pytest.raises(KeyError, match="predictions"):  # the echo is no forecast, but it was reached
             client.forecast(stack.settings, [])
+
+
+def test_a_renewed_certificate_of_ones_own_is_taken_up_without_a_restart(
+    upstream: ThreadingHTTPServer, stack_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, now = stack_home / "elsewhere", datetime.now(UTC)
+    own = gateway_tls.ensure(elsewhere, ["127.0.0.1"], now)
+    monkeypatch.setenv("PVF_GATEWAY_TLS_CERT", str(own.chain))
+    monkeypatch.setenv("PVF_GATEWAY_TLS_KEY", str(own.key))
+    with Stack(
+        stack_home, ["gateway"], overrides={"transformer_url": f"http://127.0.0.1:{upstream.server_port}"}
+    ) as stack:
+        address = ("127.0.0.1", int(stack.urls["gateway"].rsplit(":", 1)[1]))
+        before = ssl.get_server_certificate(address)
+        assert before == own.chain.read_text()
+        gateway_tls.ensure(elsewhere, ["127.0.0.1", "pv.example.org"], now)
+        _until(lambda: ssl.get_server_certificate(address) == own.chain.read_text() != before)
 
 
 def test_keys_rotate_without_closing_a_connection(gate: Gate) -> None:
