@@ -9,6 +9,7 @@ The last line on stdout is one JSON object: run_id, verdict, model_version, mlfl
 from __future__ import annotations
 
 import argparse
+import builtins
 import contextlib
 import json
 import logging
@@ -17,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,8 +64,19 @@ def run(name: str, arguments: dict[str, Any], settings: Settings) -> dict[str, A
         )
         # kfp.local fails on a placeholder that it does not know; a run here has its as_of and needs no schedule.
         runnable = compiled.read_text().replace(dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER, "")
-        task = load_component_from_text(runnable)(**arguments)
+        with _printing_restored():
+            task = load_component_from_text(runnable)(**arguments)
     return dict(task.outputs)
+
+
+@contextlib.contextmanager
+def _printing_restored() -> Iterator[None]:
+    """kfp.local replaces `print` for the time of a task; of two at a time one may put the other's back."""
+    printing = builtins.print
+    try:
+        yield
+    finally:
+        builtins.print = printing
 
 
 def training(

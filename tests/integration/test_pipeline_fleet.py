@@ -108,6 +108,7 @@ def test_a_dry_run_hands_every_task_its_inputs(
         return as_it_is(full_command=full_command, **more)
 
     monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", watched)
+    monkeypatch.setattr("builtins.print", print)  # kfp.local replaces it, and one shard may put the other's back
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "runs"), raise_on_error=True)
     runnable = compiled.read_text().replace(dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER, "")
     with warnings.catch_warnings():
