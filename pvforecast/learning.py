@@ -239,8 +239,8 @@ def evaluate(
     zones = {}
     for record in _metered(lake, parks, begin, end):
         results.append(score(challenger, record, holdout.issues(record, begin, end)))
-        parts.append(holdout.scored(challenger, record, begin, end))
         forecast = pictures.forecasts(challenger, record, begin, end)
+        parts.append(pictures.as_scored(forecast, end))
         tables.append(of_forecasts(forecast))
         if len(shown) < pictures.FANS:
             shown[forecast.park_id], zones[forecast.park_id] = forecast, record.site.timezone

@@ -17,7 +17,6 @@ from pvforecast.model.bundle import Bundle
 
 LEAD_BINS = ((0, 6), (6, 12), (12, 24), (24, 48))
 """Hours from issue to the start of the interval: from, and before."""
-HORIZON_HOURS = 48
 _DAY = 24 * HOUR
 
 
@@ -68,13 +67,6 @@ class Scored:
     quantiles: npt.NDArray[np.float32]
     daylight: npt.NDArray[np.bool_]
     lead_hours: Floats
-
-
-def scored(bundle: Bundle, record: ParkRecord, begin: np.datetime64, end: np.datetime64) -> Scored:
-    """The metered hours of one park that are over at `end`."""
-    rows = dataset.build(record, bundle.spec, issues(record, begin, end), HORIZON_HOURS)
-    rows = rows.where(~np.isnan(rows.target) & (rows.valid_at + HOUR <= end))
-    return Scored(rows.target, predict(bundle, rows).astype(np.float32), rows.daylight, rows.lead_hours)
 
 
 def by_lead(parts: Sequence[Scored], levels: Sequence[float]) -> dict[str, dict[str, float]]:

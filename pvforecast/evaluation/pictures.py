@@ -9,17 +9,30 @@ import numpy as np
 
 from pvforecast.evaluation import assess, metrics, plots, rolling, table
 from pvforecast.evaluation.assess import DAY_AHEAD
+from pvforecast.evaluation.holdout import Scored
 from pvforecast.evaluation.rolling import ParkForecasts, Plan, Stage
 from pvforecast.evaluation.table import Table
-from pvforecast.known import ParkRecord
+from pvforecast.known import HOUR, ParkRecord
 from pvforecast.model.bundle import Bundle
 
 FANS = 1  # parks whose forecasts are shown: the first by id
 
 
 def forecasts(bundle: Bundle, record: ParkRecord, begin: np.datetime64, end: np.datetime64) -> ParkForecasts:
-    """Day-ahead forecasts of one park issued in [begin, end), beside the point baselines."""
-    return rolling.forecasts(record, 0, [Stage(begin, bundle, None)], Plan(begin, begin, end), ())
+    """Forecasts of one park, 48 h from each midnight whose day lies in [begin, end), beside the point baselines."""
+    last = end - np.timedelta64(round(3600 * DAY_AHEAD) - 1, "s")  # an issue before it has its day within
+    return rolling.forecasts(record, 0, [Stage(begin, bundle, None)], Plan(begin, begin, last), ())
+
+
+def as_scored(forecast: ParkForecasts, end: np.datetime64) -> Scored:
+    """The metered hours that are over at `end`."""
+    over = ~np.isnan(forecast.target) & (forecast.valid_at + HOUR <= end)
+    return Scored(
+        forecast.target[over],
+        forecast.quantiles[rolling.MODEL][over],
+        forecast.daylight[over],
+        forecast.lead_hours[over],
+    )
 
 
 def of_holdout(
