@@ -93,7 +93,11 @@ def _measure(servers: Rig, store: ObjectStore, args: argparse.Namespace) -> dict
     url = servers.parts["gateway"].url + _PREDICT
     _until(lambda: httpx.post(url, content="{}", headers={"x-api-key": servers.key}).status_code == 400)
     _load(url, servers.key, ours, 8, 5.0)
-    quick = {clients: _load(url, servers.key, ours, clients, args.seconds) for clients in (1, 8, 16)}
+    quick = {clients: _load(url, servers.key, ours, clients, args.seconds) for clients in (1, 8)}
+    before = servers.cpu_s()
+    quick[16] = _load(url, servers.key, ours, 16, args.seconds)
+    spent = {name: (after - before[name]) / len(quick[16]["ms"]) * 1e3 for name, after in servers.cpu_s().items()}
+    result |= {f"cpu_ms_a_request_{name}": round(ms, 2) for name, ms in spent.items()}
     result |= {f"p95_ms_{clients}_clients": _percentile(of["ms"], 95) for clients, of in quick.items()}
     result |= {
         "p50_ms_1_client": _percentile(quick[1]["ms"], 50),

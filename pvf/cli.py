@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pvf.commands import (
     backtest,
+    canary,
     data,
     explain,
     imports,
@@ -36,6 +37,7 @@ for name, group in (("pipeline", pipeline.app), ("model", model.app), ("drift", 
     app.add_typer(group, name=name)
 app.add_typer(data.app, name="data")
 app.command()(backtest.backtest)
+app.command()(canary.canary)
 app.command()(explain.explain)
 app.command()(portfolio.portfolio)
 app.command()(tune.tune)

@@ -85,8 +85,20 @@ class Rig:
 
     def rss_mb(self, name: str) -> float:
         """Resident memory of the part's processes."""
+        return sum(one.memory_info().rss for one in self._processes(name)) / 2**20
+
+    def cpu_s(self) -> dict[str, float]:
+        """Processor time of each running part so far, replicas together."""
+        found: dict[str, float] = {}
+        for name in self._running:
+            times = [one.cpu_times() for one in self._processes(name)]
+            kind = name.removesuffix("-1").removesuffix("-2")
+            found[kind] = found.get(kind, 0.0) + sum(one.user + one.system for one in times)
+        return found
+
+    def _processes(self, name: str) -> list[psutil.Process]:
         leader = psutil.Process(self._running[name].pids[name])
-        return sum(one.memory_info().rss for one in [leader, *leader.children(recursive=True)]) / 2**20
+        return [leader, *leader.children(recursive=True)]
 
     def close(self) -> None:
         self.stop(*reversed(list(self._running)))

@@ -6,7 +6,7 @@ import http.client
 import importlib.util
 import json
 import ssl
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -44,8 +44,13 @@ def part(home: Path, port: int, admin_port: int, upstreams: Upstreams, options: 
             certificate_file=certificate_file,
         )
         bootstrap = gateway_config.bootstrap(
-            admin_port, upstreams, str(files / "listener.json"), max_connections=gateway_options.max_connections()
+            admin_port,
+            upstreams,
+            str(files / "listener.json"),
+            str(files / "canary.json"),
+            max_connections=gateway_options.max_connections(),
         )
+        _write_canary(home, [], 0.0)
         write_atomically(files / "listener.json", json.dumps(listener, indent=1))
         write_atomically(files / "bootstrap.json", json.dumps(bootstrap, indent=1))
         write_atomically(files / "upstreams.json", json.dumps(_plain(upstreams, options)))
@@ -124,11 +129,26 @@ def apply_keys(
     Raises InvalidInput when that file is wrong; the keys that were in force stay in force.
     """
     # first who may see what: a key that opened before it would find nothing
-    keys = write_access(home, members=members, now=now or datetime.now(UTC))
+    _write_routes(home, write_access(home, members=members, now=now or datetime.now(UTC)))
+
+
+def _write_routes(home: Path, keys: api_keys.Keys) -> None:
     plain = json.loads((_folder(home) / "upstreams.json").read_text())
     upstreams = Upstreams(**{name: [(host, port) for host, port in of] for name, of in plain["upstreams"].items()})
-    routes = gateway_config.routes(keys, upstreams, timeout_s=plain["timeout_s"])
+    share = json.loads((_folder(home) / "canary-share.json").read_text())
+    routes = gateway_config.routes(keys, upstreams, timeout_s=plain["timeout_s"], canary_share=share)
     write_atomically(_folder(home) / "routes.json", json.dumps(routes))
+
+
+def set_canary(home: Path, addresses: Sequence[Address], share: float) -> None:
+    """Give the transformers at these addresses that share (0 to 1) of the running gateway's REST requests."""
+    _write_canary(home, addresses, share)
+    _write_routes(home, api_keys.in_force(api_keys.load(keys_file(home)), datetime.now(UTC)))
+
+
+def _write_canary(home: Path, addresses: Sequence[Address], share: float) -> None:
+    write_atomically(_folder(home) / "canary.json", json.dumps(gateway_config.endpoints(addresses)))
+    write_atomically(_folder(home) / "canary-share.json", json.dumps(share))
 
 
 def _plain(upstreams: Upstreams, options: Options) -> dict[str, object]:

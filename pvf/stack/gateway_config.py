@@ -1,8 +1,9 @@
 """Envoy's configuration, as plain values. Pure functions: `gateway` writes the files.
 
-Four files: the bootstrap names the others; the listener (LDS) holds the filters; the routes (RDS) hold the API keys;
-the certificate (SDS) names PEM files. Envoy takes up a changed file when it is renamed into place. Keys stand with the
-routes because new routes leave open connections alone, whereas a new listener drains the old one and cuts WebSockets.
+Five files: the bootstrap names the others; the listener (LDS) holds the filters; the routes (RDS) hold the API keys;
+the certificate (SDS) names PEM files; the endpoints (EDS) are the canary's addresses. Envoy takes up a changed file
+when it is renamed into place. Keys stand with the routes because new routes leave open connections alone, whereas a
+new listener drains the old one and cuts WebSockets.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from pvf.stack.gateway_errors import ACCOUNT_HEADER, CLIENT_HEADER, KEY_HEADER, 
 
 ROUTES = "gateway-routes"
 CERTIFICATE = "gateway-certificate"
+CANARY = "transformer-canary"
 STREAM_PATH = "/v1/forecasts/stream"
+_READY = "/v1/models/pv-forecast"  # 200 while a forecast can be made
+_WEIGHTS = 1_000
 _GRPC = "/inference.GRPCInferenceService/"
 _AUTH = "envoy.filters.http.api_key_auth"
 _BUFFER = "envoy.filters.http.buffer"
@@ -55,9 +59,18 @@ class Upstreams:
     stream: Sequence[Address] = ()
 
 
-def bootstrap(admin_port: int, upstreams: Upstreams, listener_file: str, *, max_connections: int) -> Config:
-    """Static part: the upstreams, the admin port (statistics, readiness; not the keys), and where the rest is."""
-    clusters = [_cluster("transformer", upstreams.transformer, health_path="/v1/models/pv-forecast")]
+def bootstrap(
+    admin_port: int, upstreams: Upstreams, listener_file: str, canary_file: str, *, max_connections: int
+) -> Config:
+    """Static part: the upstreams, the admin port (statistics, readiness; not the keys), and where the rest is.
+
+    `canary_file` holds the addresses of the canary, none as a rule (see `endpoints`).
+    """
+    clusters = [
+        _cluster("transformer", upstreams.transformer, health_path=_READY),
+        _canary_cluster(canary_file),
+        _first_ready("canary-or-transformer", CANARY, "transformer"),
+    ]
     if upstreams.transformer_grpc:
         clusters.append(_cluster("transformer-grpc", upstreams.transformer_grpc, http2=True))
     if upstreams.stream:
@@ -158,8 +171,20 @@ def certificate(chain: str, key: str, folder: str) -> Config:
     )
 
 
-def routes(keys: Mapping[str, Sequence[Key]], upstreams: Upstreams, *, timeout_s: float) -> Config:
-    """The routes file, with the keys by client."""
+def endpoints(addresses: Sequence[Address]) -> Config:
+    """The canary's file of addresses (EDS)."""
+    of_cluster = [{"lb_endpoints": [{"endpoint": {"address": _address(*one)}} for one in addresses]}]
+    return _resources(
+        "config.endpoint.v3.ClusterLoadAssignment",
+        cluster_name=CANARY,
+        endpoints=of_cluster if addresses else [],
+    )
+
+
+def routes(
+    keys: Mapping[str, Sequence[Key]], upstreams: Upstreams, *, timeout_s: float, canary_share: float = 0.0
+) -> Config:
+    """The routes file, with the keys by client, and the share of REST requests that the canary gets."""
     credentials = [
         {"key": key.key, "client": f"{client}#{key.id}{'!' if key.limited else ''}"}
         for client, of_client in keys.items()
@@ -178,9 +203,10 @@ def routes(keys: Mapping[str, Sequence[Key]], upstreams: Upstreams, *, timeout_s
     ]
     if upstreams.stream:
         table.append(_stream_route())
-    table += [_route(prefix, "transformer", len(upstreams.transformer), timeout_s) for prefix in _OPEN_PREFIXES]
+    table += [_route(prefix, _shared(canary_share), len(upstreams.transformer), timeout_s) for prefix in _OPEN_PREFIXES]
     if upstreams.transformer_grpc:
-        table.append(_route(_GRPC, "transformer-grpc", len(upstreams.transformer_grpc), timeout_s))
+        grpc = {"cluster": "transformer-grpc"}
+        table.append(_route(_GRPC, grpc, len(upstreams.transformer_grpc), timeout_s))
     table.append({"match": {"prefix": "/"}, "direct_response": nothing_here})
     auth = {
         "@type": f"{_TYPES}.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute",
@@ -191,7 +217,15 @@ def routes(keys: Mapping[str, Sequence[Key]], upstreams: Upstreams, *, timeout_s
     return _resources("config.route.v3.RouteConfiguration", name=ROUTES, virtual_hosts=[host])
 
 
-def _route(prefix: str, cluster: str, replicas: int, timeout_s: float) -> Config:
+def _shared(canary_share: float) -> Config:
+    if canary_share <= 0:
+        return {"cluster": "transformer"}
+    canary = round(canary_share * _WEIGHTS)
+    parts = [{"name": "transformer", "weight": _WEIGHTS - canary}, {"name": "canary-or-transformer", "weight": canary}]
+    return {"weighted_clusters": {"clusters": parts}}
+
+
+def _route(prefix: str, where: Config, replicas: int, timeout_s: float) -> Config:
     """A forecast changes nothing, so it is asked again where an answer was cut off; of another replica if there is one.
 
     A replica whose predictor restarts says 503 itself: with others beside it, that is a reason to ask them.
@@ -201,17 +235,17 @@ def _route(prefix: str, cluster: str, replicas: int, timeout_s: float) -> Config
         retry = {
             "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
             "retriable_status_codes": [503],
-            "num_retries": 3,
-            "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+            "num_retries": 6,  # over more than a second: by then the health checks know who is back
+            "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"},
             "retry_host_predicate": [
                 _typed(
                     "envoy.retry_host_predicates.previous_hosts",
                     "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
                 )
             ],
-            "host_selection_retry_max_attempts": 3,
+            "host_selection_retry_max_attempts": 8,
         }
-    route = {"cluster": cluster, "timeout": f"{timeout_s}s", "retry_policy": retry}
+    route = {**where, "timeout": f"{timeout_s}s", "retry_policy": retry}
     return {"match": {"prefix": prefix}, "route": route}
 
 
@@ -263,16 +297,41 @@ def _cluster(name: str, addresses: Sequence[Address], *, http2: bool = False, he
             }
         }
     if health_path and len(addresses) > 1:
-        cluster["health_checks"] = [
-            {
-                "timeout": "1s",
-                "interval": "1s",
-                "unhealthy_threshold": 2,
-                "healthy_threshold": 1,
-                "http_health_check": {"path": health_path},
-            }
-        ]
+        cluster["health_checks"] = [_ready_check(health_path)]
     return cluster
+
+
+def _canary_cluster(file: str) -> Config:
+    return {
+        "name": CANARY,
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "eds_cluster_config": {"eds_config": {"path_config_source": {"path": file}}},
+        "health_checks": [_ready_check(_READY)],
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},  # rather the other than one that is not ready
+    }
+
+
+def _first_ready(name: str, *clusters: str) -> Config:
+    """The first of these clusters that has a healthy member."""
+    kind = "extensions.clusters.aggregate.v3.ClusterConfig"
+    return {
+        "name": name,
+        "connect_timeout": "1s",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": _typed("envoy.clusters.aggregate", kind, clusters=list(clusters)),
+    }
+
+
+def _ready_check(path: str) -> Config:
+    return {
+        "timeout": "1s",
+        "interval": "0.5s",
+        "no_traffic_interval": "0.5s",
+        "unhealthy_threshold": 2,
+        "healthy_threshold": 1,
+        "http_health_check": {"path": path},
+    }
 
 
 def _tls(certificate_file: str) -> Config:

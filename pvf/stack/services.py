@@ -21,8 +21,10 @@ def predictor(home: Path, port: int, grpc_port: int, settings: Settings) -> Part
     return _service("predictor", "inference.predictor", arguments, home, port, "/v2/health/live", settings)
 
 
-def transformer(home: Path, port: int, settings: Settings) -> Part:
-    return _service("transformer", "inference.transformer", ("--http-port", str(port)), home, port, "/", settings)
+def transformer(home: Path, port: int, settings: Settings, grpc_port: int | None = None) -> Part:
+    """With `grpc_port` it answers Open Inference v2 over gRPC as well."""
+    arguments = ["--http-port", str(port), *(["--grpc-port", str(grpc_port)] if grpc_port else [])]
+    return _service("transformer", "inference.transformer", tuple(arguments), home, port, "/", settings)
 
 
 def stream(home: Path, port: int, settings: Settings) -> Part:

@@ -12,6 +12,7 @@ import pytest
 
 from pvf.stack import gateway, gateway_config, gateway_options, gateway_tls
 from pvf.stack.api_keys import Key
+from pvf.stack.canary import Counts, verdict
 from pvf.stack.gateway_config import Upstreams
 from pvf.stack.gateway_options import Options
 from pvforecast.errors import InvalidInput, StackError
@@ -21,7 +22,7 @@ _UPSTREAMS = Upstreams([("127.0.0.1", 2)], [("127.0.0.1", 3)], [("127.0.0.1", 4)
 
 
 def _bootstrap() -> dict[str, Any]:
-    return gateway_config.bootstrap(1, _UPSTREAMS, "l", max_connections=100)
+    return gateway_config.bootstrap(1, _UPSTREAMS, "l", "c", max_connections=100)
 
 
 def _listener() -> dict[str, Any]:
@@ -36,6 +37,29 @@ def test_keys_stand_with_the_routes_and_nowhere_else() -> None:
             limited = "!" if key.limited else ""
             assert f'{{"key": "{key.key}", "client": "{client}#{key.id}{limited}"}}' in routes
     assert "key-one" not in json.dumps([_bootstrap(), _listener()])
+
+
+def test_a_canary_gets_its_share_of_rest_requests_and_of_nothing_else() -> None:
+    text = json.dumps(gateway_config.routes({}, _UPSTREAMS, timeout_s=5, canary_share=0.125))
+    weights = [{"name": "transformer", "weight": 875}, {"name": "canary-or-transformer", "weight": 125}]
+    assert text.count(json.dumps(weights)) == 2
+    assert "canary" not in json.dumps(gateway_config.routes({}, _UPSTREAMS, timeout_s=5))
+
+
+@pytest.mark.parametrize(
+    ("canary", "stable", "stays"),
+    [
+        (Counts(0, 0), Counts(1000, 0), True),
+        (Counts(4, 4), Counts(1000, 0), True),  # too few to tell
+        (Counts(1000, 19), Counts(1000, 0), True),
+        (Counts(1000, 21), Counts(1000, 0), False),
+        (Counts(100, 100), Counts(1000, 0), False),
+        (Counts(100, 18), Counts(1000, 100), True),  # something else is wrong, for both
+        (Counts(100, 21), Counts(1000, 100), False),
+    ],
+)
+def test_a_canary_goes_when_it_fails_more_than_the_other_model(canary: Counts, stable: Counts, stays: bool) -> None:
+    assert (verdict(canary, stable) is None) is stays
 
 
 def test_every_address_is_loopback() -> None:
