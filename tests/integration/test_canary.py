@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,7 +65,8 @@ class _Clients:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with Stack(new_home(), ["predictor", "transformer", "gateway"], clock="snapshot") as made:
+    home = new_home()
+    with Stack(home, ["predictor", "transformer", "gateway"], clock="snapshot") as made:
         store = wiring.objects(made.settings)
         past = record(site("sim-a"))
         snapshot.write(store, past.known_at(NOW))
@@ -75,6 +77,7 @@ def stack() -> Iterator[Stack]:
         ready = f"{url}/v1/models/pv-forecast"
         eventually(lambda: httpx.get(ready, headers={"x-api-key": key}).status_code == 200, 60)
         yield made
+    shutil.rmtree(home)
 
 
 def test_it_gets_its_share_and_gives_it_back_at_the_end(stack: Stack) -> None:
