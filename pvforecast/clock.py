@@ -64,16 +64,14 @@ class ClockReport:
     def from_dict(cls, values: dict[str, Any]) -> ClockReport:
         return cls(**{**values, "dst_jumps": tuple(values["dst_jumps"])})
 
-    def sentence(self) -> str:
-        """For a report."""
+    def sentence(self, *, applied: bool = True) -> str:
+        """For a report; `applied`: corrections are made where they are found, unless somebody switched that off."""
         if 0 < self.days < MIN_DAYS:
             return f"not known yet: {self.days} producing days, {MIN_DAYS} are needed"
         if self.suspected_minutes or self.azimuth_deg is not None:
             return self._suspicion()
         if not self.corrected:
-            ends = (
-                ": labels by the end of the interval?" if self._label_end(round(self.residual_minutes / 5) * 5) else ""
-            )
+            ends = ": labels by the end of the interval?" if self._asks_for_label else ""
             return f"in step with the sun ({self.residual_minutes:+.0f} min{ends})"
         found = []
         if self.follows_dst:
@@ -82,7 +80,14 @@ class ClockReport:
             found.append(f"{self.offset_minutes:+d} min against the sun")
         if self._label_end(self.offset_minutes):
             found[-1] += f", as labels by the end of their interval of {self.period_minutes} min would be"
-        return f"{' and '.join(found)}: corrected, {self.residual_minutes:+.0f} min remain"
+        done = f"corrected, {self.residual_minutes:+.0f} min remain" if applied else "not corrected, as was asked for"
+        return f"{' and '.join(found)}: {done}"
+
+    @property
+    def in_step(self) -> bool:
+        """Looked at, and there is nothing that somebody should know."""
+        doubted = self.suspected_minutes or self.azimuth_deg is not None or self._asks_for_label
+        return self.days >= MIN_DAYS and not (self.corrected or doubted)
 
     @property
     def corrected(self) -> bool:
@@ -100,6 +105,10 @@ class ClockReport:
         if not self.suspected_minutes:
             return f"{faces}: not a clock, nothing is corrected"
         return f"the clock is {self.suspected_minutes:+d} min off or {faces}: the sun can't tell, nothing is corrected"
+
+    @property
+    def _asks_for_label(self) -> bool:
+        return self._label_end(round(self.residual_minutes / 5) * 5)
 
     def _label_end(self, minutes: int) -> bool:
         return self.period_minutes > 0 and minutes == self.period_minutes

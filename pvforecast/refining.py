@@ -54,6 +54,8 @@ class ValidationReport:
     doubts : check -> weather rows that are possible and yet odd.
     hours, missing : hours of the span with power, and without between the first and the last.
     gaps : the longest stretches without power: (begin, hours).
+    clock : the newest finding about the park's clock; None: nobody looked yet.
+    clock_applied : rows are moved by what was found.
     """
 
     park_id: str
@@ -66,6 +68,8 @@ class ValidationReport:
     hours: int = 0
     missing: int = 0
     gaps: tuple[tuple[str, int], ...] = ()
+    clock: ClockReport | None = None
+    clock_applied: bool = True
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -112,16 +116,13 @@ def validate(
     weather = _weather(lake, parks, begin, end, work)
     lake.append_new(WEATHER, weather)
     anew = set(clocks.review(lake, parks, end)) if thorough else set()
-    known = {
-        name: report for name, report in clocks.reports(lake).items() if correct_clocks and name in _willing(parks)
-    }
-    rest = [park for park in parks if park.id not in anew]
-    _generation(lake, rest, begin, end, work, thorough, known)
-    for park in parks:
-        if park.id in anew and park.id in _willing(parks) and correct_clocks:
-            _generation(lake, [park], min(begin, _first(lake, park, begin)), end, work, thorough, known, found_now=True)
-        elif park.id in anew:
-            _generation(lake, [park], begin, end, work, thorough, known)
+    found = clocks.reports(lake)
+    willing = {park.id for park in parks if park.correct_clock and correct_clocks}
+    known = {name: report for name, report in found.items() if name in willing}
+    moved = [park for park in parks if park.id in anew & willing]
+    _generation(lake, [park for park in parks if park not in moved], begin, end, work, thorough, known)
+    for park in moved:
+        _generation(lake, [park], min(begin, _first(lake, park, begin)), end, work, thorough, known, found_now=True)
     made = [each.generation for each in work.values() if len(each.generation)]
     if made:
         rows = pd.concat(made, ignore_index=True)
@@ -131,7 +132,7 @@ def validate(
     quarantine.hold(lake, held, until)
     if on_rejected is not None:
         on_rejected(held)
-    return [_report(park, work[park.id]) for park in parks]
+    return [_report(work[park.id], begin, park.id, found.get(park.id), park.id in willing) for park in parks]
 
 
 def seasons(lake: Lake, park_ids: Sequence[str], until: datetime) -> dict[str, season.Season]:
@@ -296,10 +297,6 @@ def _taken_back(
     ]
 
 
-def _willing(parks: Sequence[Park]) -> set[str]:
-    return {park.id for park in parks if park.correct_clock}
-
-
 def _first(lake: Lake, park: Park, default: pd.Timestamp) -> pd.Timestamp:
     """The first label of a park."""
     found = lake.query(
@@ -404,13 +401,16 @@ def _rejected(table: Table, bad: pd.DataFrame) -> list[Rejected]:
     ]
 
 
-def _report(park: Park, work: _Work) -> ValidationReport:
+def _report(
+    work: _Work, begin: pd.Timestamp, park_id: str, clock: ClockReport | None, clock_applied: bool
+) -> ValidationReport:
     reasons: dict[str, int] = {}
     for _, bad in work.bad:
         for told in bad.reason:
             name = levels.name_of(told)
             reasons[name] = reasons.get(name, 0) + 1
-    hours = work.current[(work.current.period_s == 3600) & work.current.power_kw.notna()] if len(work.current) else None
+    now = work.current[work.current.valid_at >= begin.floor("h")] if len(work.current) else work.current
+    hours = now[(now.period_s == 3600) & now.power_kw.notna()] if len(now) else None
     words: dict[str, int] = {}
     missing: int = 0
     gaps: tuple[tuple[str, int], ...] = ()
@@ -419,7 +419,7 @@ def _report(park: Park, work: _Work) -> ValidationReport:
             words[word] = words.get(word, 0) + 1
         missing, gaps = _gaps(pd.DatetimeIndex(hours.valid_at))
     return ValidationReport(
-        park.id,
+        park_id,
         len(work.generation),
         work.weather_rows,
         sum(len(bad) for _, bad in work.bad),
@@ -429,6 +429,8 @@ def _report(park: Park, work: _Work) -> ValidationReport:
         0 if hours is None else len(hours),
         missing,
         gaps,
+        clock,
+        clock_applied,
     )
 
 

@@ -21,7 +21,9 @@ _TABLES = {table.name: table for table in (RAW_GENERATION, RAW_WEATHER)}
 _TIME = {RAW_GENERATION.name: "measured_at", RAW_WEATHER.name: "available_at"}
 
 
-def replay(lake: Lake, rows: Sequence[Mapping[str, Any]], now: datetime) -> dict[str, list[str]]:
+def replay(
+    lake: Lake, rows: Sequence[Mapping[str, Any]], now: datetime, *, correct_clocks: bool = True
+) -> dict[str, list[str]]:
     """Bring held rows (as `quarantine.held` gives them) to where they belong, if they pass now.
 
     A row that stands in raw already is processed again there; one that never got so far is added to raw first. What
@@ -50,7 +52,7 @@ def replay(lake: Lake, rows: Sequence[Mapping[str, Any]], now: datetime) -> dict
             times = part[_TIME[name]]
             refining.validate(
                 lake, [parks[str(park_id)]], times.min(), min(times.max() + pd.Timedelta(hours=26), pd.Timestamp(now)),
-                thorough=False, on_rejected=refused.extend,
+                thorough=False, correct_clocks=correct_clocks, on_rejected=refused.extend,
             )  # fmt: skip
         bad = {_key(table, frame) for item in refused if (frame := _row(table, item.payload)) is not None}
         for row_id, frame in good.items():

@@ -209,7 +209,7 @@ def validate(
     correct_clocks: bool = True,
 ) -> Status:
     """See the component `validate`."""
-    from pvforecast import clocks, refining
+    from pvforecast import refining
     from pvforecast.validation import report as reporting
 
     since, until = instant(shard["since"], "since"), instant(shard["until"], "until")
@@ -220,7 +220,7 @@ def validate(
         by_park.update({report.park_id: report for report in made})
 
     status = _together(lake, shard, status, check)
-    told = [*by_park.values()], clocks.reports(lake), refining.seasons(lake, [*by_park], until)
+    told = [*by_park.values()], refining.seasons(lake, [*by_park], until)
     _write(report_path, reporting.markdown(*told).splitlines(), status)
     if page_path:
         Path(page_path).parent.mkdir(parents=True, exist_ok=True)

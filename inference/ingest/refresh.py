@@ -47,7 +47,8 @@ def main() -> int:
     for line in sys.stdin:
         job = json.loads(line)
         try:
-            answer = run(lake, store, job, poller, agenda, timedelta(days=asked.max_age_days))
+            max_age = timedelta(days=asked.max_age_days)
+            answer = run(lake, store, job, poller, agenda, max_age, correct_clocks=known.correct_clocks)
         except PvForecastError as error:
             answer = {"error": str(error)}
         print(json.dumps(answer), flush=True)
@@ -55,7 +56,14 @@ def main() -> int:
 
 
 def run(
-    lake: Lake, store: ObjectStore, job: Mapping[str, Any], poller: Poller | None, agenda: Agenda, max_age: timedelta
+    lake: Lake,
+    store: ObjectStore,
+    job: Mapping[str, Any],
+    poller: Poller | None,
+    agenda: Agenda,
+    max_age: timedelta,
+    *,
+    correct_clocks: bool = True,
 ) -> dict[str, Any]:
     """One job: ``{"hours": {park: [hours since 1970]}, "settled": unix seconds, "recover": bool}``.
 
@@ -74,7 +82,7 @@ def run(
     quarters = {park.id for park in parks.values() if park.resolution != "PT1H"}
     due = agenda.plan(hours, began.timestamp(), quarters)
     try:
-        rolled, changed, failed = _roll_up(lake, parks, due)
+        rolled, changed, failed = _roll_up(lake, parks, due, correct_clocks)
         # A killed service may have rolled up and not published: the first job publishes whatever it looks at.
         agenda.unpublished |= (changed | set(due)) & set(parks) if job["recover"] else changed
         published = {}
@@ -99,13 +107,15 @@ def run(
     }
 
 
-def _roll_up(lake: Lake, parks: Mapping[str, Park], hours: Hours) -> tuple[int, set[str], set[str]]:
+def _roll_up(
+    lake: Lake, parks: Mapping[str, Park], hours: Hours, correct_clocks: bool
+) -> tuple[int, set[str], set[str]]:
     """How many intervals are new or changed, of which parks, and the parks that failed."""
     rolled, changed, failed = 0, set[str](), set[str]()
     for (first, last), some in sorted(spans(hours).items()):
         # An interval that is not whole is waited for; `until` says until when, and bounds what is read.
         until = min(max(datetime.now(UTC), _at(last + 1)), _at(last + 1) + _WAIT)
-        reports, bad = _validate(lake, [parks[p] for p in some if p in parks], _at(first), until)
+        reports, bad = _validate(lake, [parks[p] for p in some if p in parks], _at(first), until, correct_clocks)
         rolled += sum(report.generation_hours for report in reports)
         changed |= {report.park_id for report in reports if report.generation_hours}
         failed |= bad
@@ -113,11 +123,12 @@ def _roll_up(lake: Lake, parks: Mapping[str, Park], hours: Hours) -> tuple[int, 
 
 
 def _validate(
-    lake: Lake, parks: Sequence[Park], since: datetime, until: datetime
+    lake: Lake, parks: Sequence[Park], since: datetime, until: datetime, correct_clocks: bool
 ) -> tuple[list[ValidationReport], set[str]]:
     """All parks at once; where that fails, each for itself, so that one park's data do not stop the others."""
     try:
-        return refining.validate(lake, parks, since, until, thorough=False), set()
+        done = refining.validate(lake, parks, since, until, thorough=False, correct_clocks=correct_clocks)
+        return done, set()
     except NotReady:
         raise
     except Exception:
@@ -125,7 +136,7 @@ def _validate(
             log.exception("refresh: park %s failed", parks[0].id)
             return [], {parks[0].id}
     halves = parks[: len(parks) // 2], parks[len(parks) // 2 :]
-    results = [_validate(lake, half, since, until) for half in halves]
+    results = [_validate(lake, half, since, until, correct_clocks) for half in halves]
     return [report for reports, _ in results for report in reports], results[0][1] | results[1][1]
 
 

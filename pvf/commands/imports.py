@@ -162,6 +162,7 @@ def _load(
     from pvforecast.importing import load as importing
     from pvforecast.importing.mapping import load as load_mapping
 
+    settings = load()
     how = importing.Options(
         source=source,
         dry_run=dry_run,
@@ -169,9 +170,10 @@ def _load(
         max_bad=max_bad,
         observed=observed,
         draw=plot is not None,
+        correct_clocks=settings.correct_clocks,
     )
     known = load_mapping(mapping, options)
-    report, survey = importing.run(wiring.lake(load()), kind, file, known, how, _progress())
+    report, survey = importing.run(wiring.lake(settings), kind, file, known, how, _progress())
     if plot is not None:
         from pvforecast.importing.plot import draw
 

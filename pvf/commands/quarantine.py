@@ -33,10 +33,10 @@ def list_held(
         print(json.dumps({"held": len(rows), "reasons": _reasons(rows), "rows": [_plain(r) for r in rows[:limit]]}))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console()
-    shown = Table("id", "at", "table", "park", "reason")
+    shown = Table(Column("id", no_wrap=True, min_width=16), "at", "table", "park", "reason")  # an id is typed again
     for row in rows[:limit]:
         shown.add_row(row["id"], f"{row['at']:%Y-%m-%d %H:%M}", row["table"], row["park_id"], row["reason"])
     console.print(shown)
@@ -55,7 +55,8 @@ def replay(ids: Ids = None, park: Park = None, table: TableName = None, as_json:
     """Hold rows against today's contracts and park facts again; what passes goes on and is marked."""
     from pvforecast import replaying, wiring
 
-    outcome = replaying.replay(wiring.lake(load()), _chosen(ids, park, table), datetime.now(UTC))
+    settings, chosen = load(), _chosen(ids, park, table)
+    outcome = replaying.replay(wiring.lake(settings), chosen, datetime.now(UTC), correct_clocks=settings.correct_clocks)
     _told({name: len(found) for name, found in outcome.items()}, outcome, as_json)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pvforecast import fleet, quarantine, refining
+from pvforecast import fleet, quarantine
 from pvforecast.errors import InvalidInput
-from pvforecast.importing import generation, tables, weather
+from pvforecast.importing import checking, generation, tables, weather
 from pvforecast.importing.cells import Faults
 from pvforecast.importing.context import Context, Facts
 from pvforecast.importing.files import shown
@@ -33,7 +33,6 @@ from pvforecast.quarantine import Rejected
 _log = logging.getLogger(__name__)
 
 COMMIT_ROWS = 300_000
-VALIDATE_ROWS = 400_000
 MAX_QUARANTINED = 100_000  # bad rows of one file; a file with more is refused whole
 SMALL = 100  # rows up to which a file may be bad to any share
 KINDS = {"weather": (weather, RAW_WEATHER), "generation": (generation, RAW_GENERATION)}
@@ -52,6 +51,7 @@ class Options:
     max_bad : share of bad rows above which a file of more than `SMALL` rows is refused: its unit or label is wrong.
     observed : weather without runs, measured.
     draw : collect what a plot shows.
+    correct_clocks : move rows by what is found about clocks.
     """
 
     source: str = "import"
@@ -60,6 +60,7 @@ class Options:
     max_bad: float = 0.2
     observed: bool = False
     draw: bool = False
+    correct_clocks: bool = True
 
 
 @dataclass
@@ -148,7 +149,8 @@ def run(
     bad.flush()
     report.quarantined = bad.held
     report.seconds["load"] = round(time.perf_counter() - began - sum(report.seconds.values()), 2)
-    _validate(lake, parks, windows, kind, report, progress)
+    checked = checking.check(lake, parks, windows, correct_clocks=options.correct_clocks, progress=progress)
+    report.checked(checked)
     report.seconds["validate"] = round(time.perf_counter() - began - sum(report.seconds.values()), 2)
     return report, survey
 
@@ -361,51 +363,6 @@ def _widen(windows: dict[str, list[Any]], rows: pd.DataFrame, table: Table) -> N
         first, last = group.min(), group.max()
         held = windows.setdefault(str(park), [0, first, last])
         held[:] = [held[0] + len(group), min(held[1], first), max(held[2], last)]
-
-
-def _validate(
-    lake: Lake, parks: Sequence[Park], windows: dict[str, list[Any]], kind: str, report: Report, progress: Progress
-) -> None:
-    """raw -> processed, some parks or a slice of time at once, so that memory stays bounded."""
-    by_id = {park.id: park for park in parks}
-    hours = weather_rows = 0
-    for chosen, since, until in _portions(windows):
-        done = refining.validate(lake, [by_id[park] for park in chosen], since, until)
-        hours += sum(item.generation_hours for item in done)
-        weather_rows += sum(item.weather_rows for item in done)
-        report.quarantined += sum(item.quarantined for item in done)
-        progress(f"validated {hours + weather_rows:,} rows")
-    report.processed = (
-        {"new hours of weather": weather_rows} if kind == "weather" else {"new hours of generation": hours}
-    )
-
-
-def _portions(windows: dict[str, list[Any]]) -> Iterator[tuple[list[str], datetime, datetime]]:
-    waiting: list[str] = []
-    for park in sorted(windows):
-        count, first, last = windows[park]
-        if count > VALIDATE_ROWS:
-            yield from ((([park], *slot)) for slot in _slots(first, last, -(-count // VALIDATE_ROWS)))
-            continue
-        if waiting and sum(windows[p][0] for p in [*waiting, park]) > VALIDATE_ROWS:
-            yield _together(waiting, windows)
-            waiting = []
-        waiting.append(park)
-    if waiting:
-        yield _together(waiting, windows)
-
-
-def _together(parks: list[str], windows: dict[str, list[Any]]) -> tuple[list[str], datetime, datetime]:
-    first, last = min(windows[p][1] for p in parks), max(windows[p][2] for p in parks)
-    return parks, first.floor("D").to_pydatetime(), (last + pd.Timedelta(hours=1)).to_pydatetime()
-
-
-def _slots(first: pd.Timestamp, last: pd.Timestamp, count: int) -> Iterator[tuple[datetime, datetime]]:
-    edge, end = first.floor("D"), last + pd.Timedelta(hours=1)
-    length = max(((end - edge) / count).ceil("D"), pd.Timedelta(days=1))
-    while edge < end:
-        yield edge.to_pydatetime(), min(edge + length, end).to_pydatetime()
-        edge += length
 
 
 def _identity(path: Path) -> tuple[int, int]:

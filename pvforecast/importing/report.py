@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # pandera with it, which an import of parks does without
+    from pvforecast.refining import ValidationReport
+
+_CLOCKS_SHOWN = 10
 
 
 @dataclass
@@ -19,6 +25,8 @@ class Report:
     already : rows that were stored before; `differing` of them with other values (not loaded, or as corrections).
     quarantined : bad rows set aside, by this import and by validation.
     processed : hours of generation and rows of weather that validation passed on.
+    set_aside, flags : check -> rows that validation set aside, word -> hours that carry it.
+    clocks : park -> what was found about its clock, where it is not in step with the sun.
     """
 
     kind: str
@@ -43,7 +51,26 @@ class Report:
     differing: int = 0
     quarantined: int = 0
     processed: dict[str, int] = field(default_factory=dict)
+    set_aside: dict[str, int] = field(default_factory=dict)
+    flags: dict[str, int] = field(default_factory=dict)
+    clocks: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def checked(self, reports: Sequence[ValidationReport]) -> None:
+        """Take in what validation said; of a park with several reports the last knows its clock."""
+        if self.kind == "weather":
+            self.processed = {"new hours of weather": sum(report.weather_rows for report in reports)}
+        else:
+            self.processed = {"new hours of generation": sum(report.generation_hours for report in reports)}
+            last = {report.park_id: report for report in reports}
+            self.clocks = {
+                park: report.clock.sentence(applied=report.clock_applied)
+                for park, report in sorted(last.items())
+                if report.clock and not report.clock.in_step
+            }
+            self.flags = _sum([report.flags for report in reports])
+        self.set_aside = _sum([report.reasons for report in reports])
+        self.quarantined += sum(report.quarantined for report in reports)
 
     def as_dict(self) -> dict[str, Any]:
         values = asdict(self)
@@ -83,3 +110,22 @@ class Report:
         yield f"  loaded     {self.loaded:,} new; {known}"
         if self.processed:
             yield "  usable     " + ", ".join(f"{count:,} {name}" for name, count in self.processed.items())
+        if self.set_aside:
+            yield f"  set aside  {_counted(self.set_aside)}; see `pvf quarantine list`"
+        if self.flags:
+            yield f"  flags      {_counted(self.flags)} h"
+        for park, said in [*self.clocks.items()][:_CLOCKS_SHOWN]:
+            yield f"  clock      {park}: {said}"
+        if len(self.clocks) > _CLOCKS_SHOWN:
+            yield f"  … and {len(self.clocks) - _CLOCKS_SHOWN:,} more clocks"
+
+
+def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total)
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in Counter(counts).most_common())

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pvforecast.clock import ClockReport
 from pvforecast.flags import ALL
 from pvforecast.validation.season import Season
 
@@ -21,16 +20,16 @@ _STYLE = (
 )
 
 
-def markdown(reports: Sequence[Checked], clocks: Mapping[str, ClockReport], seasons: Mapping[str, Season]) -> str:
+def markdown(reports: Sequence[Checked], seasons: Mapping[str, Season]) -> str:
     """A table of the parks, and below it what a human should look at."""
     head = ("park", "hours stored", "weather rows", "set aside", "flags", "gaps", "clock", "season")
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    lines += [f"| {' | '.join(_cells(report, clocks, seasons))} |" for report in reports]
+    lines += [f"| {' | '.join(_cells(report, seasons))} |" for report in reports]
     told = [line for report in reports for line in _details(report, seasons.get(report.park_id))]
     return "\n".join([*lines, *([""] if told else []), *(f"- {line}" for line in told)]) + "\n"
 
 
-def page(reports: Sequence[Checked], clocks: Mapping[str, ClockReport], seasons: Mapping[str, Season]) -> str:
+def page(reports: Sequence[Checked], seasons: Mapping[str, Season]) -> str:
     """The same as HTML, with each park's daily energy of the last 60 days as a share of clear sky."""
     head = (
         "park",
@@ -45,7 +44,7 @@ def page(reports: Sequence[Checked], clocks: Mapping[str, ClockReport], seasons:
     )
     rows = []
     for report in reports:
-        cells = [f"<td>{html.escape(cell)}</td>" for cell in _cells(report, clocks, seasons)]
+        cells = [f"<td>{html.escape(cell)}</td>" for cell in _cells(report, seasons)]
         season = seasons.get(report.park_id)
         rows.append(f"<tr>{''.join(cells)}<td>{_plot(season) if season else ''}</td></tr>")
     told = [line for report in reports for line in _details(report, seasons.get(report.park_id))]
@@ -58,9 +57,7 @@ def page(reports: Sequence[Checked], clocks: Mapping[str, ClockReport], seasons:
     )
 
 
-def metrics(
-    reports: Sequence[Checked], clocks: Mapping[str, ClockReport], seasons: Mapping[str, Season]
-) -> dict[str, float]:
+def metrics(reports: Sequence[Checked], seasons: Mapping[str, Season]) -> dict[str, float]:
     """Numbers of the load, over all its parks: few names, so that they can become time series."""
     numbers: dict[str, float] = {
         "parks": len(reports),
@@ -70,7 +67,7 @@ def metrics(
         "hours": sum(report.hours for report in reports),
         "missing_hours": sum(report.missing for report in reports),
         "clocks_corrected": sum(
-            1 for report in reports if report.park_id in clocks and clocks[report.park_id].corrected
+            1 for report in reports if report.clock and report.clock.corrected and report.clock_applied
         ),
         "seasons_unusual": sum(1 for season in seasons.values() if season.verdict in ("low", "high")),
     }
@@ -81,8 +78,8 @@ def metrics(
     return {name: float(value) for name, value in numbers.items()}
 
 
-def _cells(report: Checked, clocks: Mapping[str, ClockReport], seasons: Mapping[str, Season]) -> list[str]:
-    season, clock = seasons.get(report.park_id), clocks.get(report.park_id)
+def _cells(report: Checked, seasons: Mapping[str, Season]) -> list[str]:
+    season = seasons.get(report.park_id)
     return [
         report.park_id,
         str(report.generation_hours),
@@ -90,7 +87,7 @@ def _cells(report: Checked, clocks: Mapping[str, ClockReport], seasons: Mapping[
         str(report.quarantined),
         _counted(report.flags),
         f"{report.missing} h" if report.missing else "none",
-        clock.sentence() if clock else "not looked at",
+        report.clock.sentence(applied=report.clock_applied) if report.clock else "not looked at",
         season.verdict if season else "not looked at",
     ]
 
@@ -114,7 +111,7 @@ def _details(report: Checked, season: Season | None) -> list[str]:
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: -item[1])) or "none"
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1])) or "none"
 
 
 def _plot(season: Season) -> str:

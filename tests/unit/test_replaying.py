@@ -93,6 +93,7 @@ def test_the_program_lists_shows_replays_and_dismisses(lake: Lake, monkeypatch: 
     listed = json.loads(said("list", "--json"))
     assert (listed["held"], listed["reasons"]) == (24, {"above_capacity": 24})
     first, second = (row["id"] for row in listed["rows"][:2])
+    assert first in said("list")  # whole also on a narrow screen: it is typed again
     assert json.loads(json.loads(said("show", first, "--json"))["payload"])["power_kw"] == 5.0
     assert "1 dismissed" in said("dismiss", first)
     larger(lake)
