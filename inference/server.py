@@ -10,6 +10,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
@@ -33,6 +34,22 @@ log = logging.getLogger(__name__)
 Lifespan = Callable[[], contextlib.AbstractAsyncContextManager[None]]
 
 
+@dataclass(frozen=True)
+class Rpc:
+    """A gRPC server beside the HTTP one.
+
+    Attributes
+    ----------
+    servicer : makes it on KServe's data plane.
+    max_message_bytes : of what comes in.
+    """
+
+    port: int
+    servicer: Callable[[DataPlane, ModelRepositoryExtension], InferenceServicer]
+    interceptor: grpc.aio.ServerInterceptor
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+
+
 async def serve(
     name: str,
     model: Model,
@@ -41,7 +58,7 @@ async def serve(
     *,
     host: str,
     http_port: int,
-    grpc_port: int | None = None,
+    rpc: Rpc | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, finish what is under way, return.
 
@@ -61,28 +78,28 @@ async def serve(
     repository.update(model)
     data_plane = DataPlane(model_registry=repository)
     listener = web.listen(host, http_port)
-    rpc = _grpc_server(data_plane, repository, host, grpc_port) if grpc_port is not None else None
-    log.info("%s listens on http://%s:%d%s", name, host, http_port, f", grpc {host}:{grpc_port}" if rpc else "")
-    async with lifespan(), _started(rpc):
+    grpc_server = _grpc_server(data_plane, repository, host, rpc) if rpc else None
+    log.info("%s listens on http://%s:%d%s", name, host, http_port, f", grpc {host}:{rpc.port}" if rpc else "")
+    async with lifespan(), _started(grpc_server):
         await web.serve(build_app(data_plane), listener)
     log.info("%s stopped", name)
 
 
-def _grpc_server(data_plane: DataPlane, repository: ModelRepository, host: str, port: int) -> grpc.aio.Server:
+def _grpc_server(data_plane: DataPlane, repository: ModelRepository, host: str, rpc: Rpc) -> grpc.aio.Server:
     server = grpc.aio.server(
-        interceptors=(_StatusInterceptor(),),
+        interceptors=(rpc.interceptor,),
         options=[
             ("grpc.so_reuseport", 0),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", rpc.max_message_bytes),
         ],
     )
-    servicer = InferenceServicer(data_plane, _ClosedRepository(repository))
+    servicer = rpc.servicer(data_plane, _ClosedRepository(repository))
     add_GRPCInferenceServiceServicer_to_server(servicer, server)
     try:
-        server.add_insecure_port(f"{host}:{port}")
+        server.add_insecure_port(f"{host}:{rpc.port}")
     except RuntimeError as error:
-        raise web.taken(host, port, "the gRPC port is taken") from error
+        raise web.taken(host, rpc.port, "the gRPC port is taken") from error
     return server
 
 
@@ -108,7 +125,7 @@ class _ClosedRepository(ModelRepositoryExtension):  # type: ignore[misc]  # kser
         raise InvalidInput(f"{model_name} is replaced by promotion", field="model_name", hint="pvf model rollback")
 
 
-class _StatusInterceptor(AsyncExceptionToStatusInterceptor):
+class StatusInterceptor(AsyncExceptionToStatusInterceptor):
     """Every error as a gRPC status whose details are a `Refusal`; only our own mistakes leave a traceback."""
 
     async def handle_exception(

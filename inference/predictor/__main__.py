@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.rest.server import metrics_handler
 from kserve.protocol.rest.v2_endpoints import V2Endpoints
 
@@ -50,7 +51,8 @@ async def _serve(host: str, http_port: int, grpc_port: int) -> None:
             task.cancel()
 
     model = Predictor(lambda: reloader.current)
-    await server.serve("predictor", model, build_app, lifespan, host=host, http_port=http_port, grpc_port=grpc_port)
+    rpc = server.Rpc(grpc_port, InferenceServicer, server.StatusInterceptor())
+    await server.serve("predictor", model, build_app, lifespan, host=host, http_port=http_port, rpc=rpc)
 
 
 def main(argv: list[str] | None = None) -> int:

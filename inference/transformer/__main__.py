@@ -1,4 +1,4 @@
-"""`python -m inference.transformer --http-port P`."""
+"""`python -m inference.transformer --http-port P [--grpc-port G]`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from inference import server, web
 from inference.deployed import DeployedPointer, Deployment
 from inference.prediction_log.emitter import Emitter
 from inference.stores import object_store
+from inference.transformer import rpc
 from inference.transformer.access import ParkAccess
 from inference.transformer.app import build_app
 from inference.transformer.client import PredictorClient
@@ -18,12 +19,13 @@ from inference.transformer.clock import Clock
 from inference.transformer.model import Transformer
 from inference.transformer.snapshots import Snapshots
 from inference.transformer.specs import Specs
+from inference.transformer.v2 import Status
 from pvforecast import settings
 
 ACCESS_INTERVAL_S = 1.0
 
 
-async def _serve(host: str, http_port: int) -> None:
+async def _serve(host: str, http_port: int, grpc_port: int | None) -> None:
     config = settings.load()
     store = object_store(config, timeout_s=2.0)
     uri = os.environ.get("PVF_BUNDLE_URI")
@@ -50,8 +52,16 @@ async def _serve(host: str, http_port: int) -> None:
             await client.close()
             await asyncio.to_thread(emitter.close)
 
+    status = Status(client.ready, specs.version)
+    listen = server.Rpc(grpc_port, rpc.servicer(status), rpc.Edge(), rpc.MAX_MESSAGE_BYTES) if grpc_port else None
     await server.serve(
-        "transformer", model, lambda plane: build_app(plane, client.ready), lifespan, host=host, http_port=http_port
+        "transformer",
+        model,
+        lambda plane: build_app(plane, status),
+        lifespan,
+        host=host,
+        http_port=http_port,
+        rpc=listen,
     )
 
 
@@ -62,9 +72,11 @@ async def _follow(access: ParkAccess) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = web.arguments("python -m inference.transformer", "--http-port").parse_args(argv)
+    parser = web.arguments("python -m inference.transformer", "--http-port")
+    parser.add_argument("--grpc-port", type=int, help="also answer Open Inference v2 over gRPC on this port")
+    args = parser.parse_args(argv)
     web.configure_logging()
-    asyncio.run(_serve(args.host, args.http_port))
+    asyncio.run(_serve(args.host, args.http_port, args.grpc_port))
     return 0
 
 

@@ -1,12 +1,10 @@
-"""The HTTP application: KServe's V1 predict, and around it request ids, a size limit, one log line a request."""
+"""The HTTP application: KServe's V1 predict and Open Inference v2, and around it request ids, a size limit, one log line a request."""
 
 from __future__ import annotations
 
 import logging
-import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,31 +15,25 @@ from kserve.protocol.rest.v1_endpoints import V1Endpoints
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from inference.transformer import errors
-from inference.transformer.errors import TooLarge
+from inference.transformer import errors, v2
+from inference.transformer.errors import REQUEST_ID, TooLarge
 from inference.transformer.model import CLIENT_HEADER, REQUEST_HEADER
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _QUIET = ("/", "/metrics")
 
 
-def build_app(data_plane: DataPlane, ready: Callable[[], Awaitable[bool]]) -> FastAPI:
-    """Routes, errors and middleware.
-
-    Parameters
-    ----------
-    ready : whether a forecast could be made now.
-    """
+def build_app(data_plane: DataPlane, status: v2.Status) -> FastAPI:
+    """Routes, errors and middleware."""
     app = FastAPI(title="pv-forecast", openapi_url=None)
     v1 = V1Endpoints(data_plane)
 
     async def model_ready(model_name: str) -> dict[str, Any]:
         data_plane.get_model_from_registry(model_name)
-        if not await ready():
+        if not await status.ready():
             raise ModelNotReady(model_name)
         return {"name": model_name, "ready": True}
 
@@ -50,6 +42,7 @@ def build_app(data_plane: DataPlane, ready: Callable[[], Awaitable[bool]]) -> Fa
     app.add_api_route("/v1/models", v1.models)
     app.add_api_route("/v1/models/{model_name}", model_ready)
     app.add_api_route("/v1/models/{model_name}:predict", v1.predict, response_model=None, methods=["POST"])
+    v2.add_routes(app, data_plane, status)
     errors.add_handlers(app)
     app.add_middleware(RequestLine)
     return app
@@ -67,7 +60,7 @@ class RequestLine:
             return
         begin, headers = time.perf_counter(), MutableHeaders(scope=scope)
         request_id = headers.get(REQUEST_HEADER, "")
-        if not _REQUEST_ID.fullmatch(request_id):
+        if not REQUEST_ID.fullmatch(request_id):
             request_id = str(uuid.uuid4())
         headers[REQUEST_HEADER] = scope["request_id"] = request_id
         status = 0

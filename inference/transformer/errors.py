@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
@@ -18,6 +19,7 @@ from pvforecast.errors import BundleError, DataError, InvalidInput, NoChampion, 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 2
+REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _SEE_DOCS = f"POST /v1/models/{MODEL_NAME}:predict with a JSON object, see docs/serving.md"
 
 
@@ -40,6 +42,15 @@ class Problem:
     code: str
     field: str | None = None
     hint: str | None = None
+
+    def as_dict(self, request_id: str) -> dict[str, str | None]:
+        return {
+            "error": self.message,
+            "code": self.code,
+            "field": self.field,
+            "hint": self.hint,
+            "request_id": request_id,
+        }
 
 
 def problem(error: Exception) -> Problem:
@@ -96,15 +107,8 @@ async def _handle(request: Request, error: Exception) -> JSONResponse:
     request_id = request.scope.get("request_id", "")
     if answer.status >= 500:
         log.warning("request %s: %s %s", request_id, type(error).__name__, error)
-    body = {
-        "error": answer.message,
-        "code": answer.code,
-        "field": answer.field,
-        "hint": answer.hint,
-        "request_id": request_id,
-    }
     headers = {"retry-after": str(RETRY_AFTER_S)} if answer.status == 503 else None
-    return JSONResponse(body, answer.status, headers)
+    return JSONResponse(answer.as_dict(request_id), answer.status, headers)
 
 
 def _of(status: int, error: PvForecastError) -> Problem:

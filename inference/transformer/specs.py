@@ -71,6 +71,10 @@ class Specs:
             raise NoChampion("no model is deployed yet", hint="run the training pipeline, then try again")
         return self._current
 
+    def version(self) -> str | None:
+        """Of the model that is deployed, as last seen; None before the first."""
+        return self._current.deployment.model_version if self._current else None
+
     async def of_hash(self, spec_hash: str | None) -> Header:
         """The bundle whose spec the predictor asks for; NotReady while it is not known here."""
         for look_again in (False, True):
