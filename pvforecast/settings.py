@@ -42,6 +42,7 @@ class Settings(BaseSettings):
 
     predictor_grpc: str = "127.0.0.1:8081"
     transformer_url: str = ""
+    transformer_grpc: str = ""  # host:port of Open Inference v2; several separated by commas, as with the URL
     gateway_url: str = ""
     prediction_log_url: str = ""
     trigger_url: str = ""

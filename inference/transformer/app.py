@@ -1,4 +1,4 @@
-"""The HTTP application: KServe's V1 predict and Open Inference v2, and around it request ids, a size limit, one log line a request."""
+"""The HTTP application: V1 predict and Open Inference v2; around them request ids, a size limit, a log line."""
 
 from __future__ import annotations
 

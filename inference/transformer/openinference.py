@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 from kserve import InferOutput, InferResponse
 
@@ -53,6 +54,7 @@ _KINDS = {"BYTES": np.object_, "FP64": np.float64, "INT32": np.int32, "INT64": n
 
 _WEATHER_FIELD = re.compile(r"instances\[(\d+)\]\.weather\.(\w+)")
 _FIELD = re.compile(r"instances\[(\d+)\]\.(\w+)")
+_OF_ALL = re.compile(r"instances\[\d+\]\.quantiles")
 
 
 def metadata() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -80,12 +82,16 @@ def as_body(request: Request) -> dict[str, Any]:
             raise InvalidInput(f"datatype {tensor.datatype[:20]!r}", field=name, hint=hint)
     _known(request.parameters, _PARAMETERS, "parameters")
     _known(request.outputs, tuple(OUTPUTS), "outputs")
+    for field, parameters in (("parameters", request.parameters), *request.outputs.items()):
+        for name in ("binary_data_output", "binary_data"):
+            if not isinstance(parameters.get(name, False), bool):
+                raise InvalidInput(f"{name} is not true or false", field=field, hint="true for raw bytes")
     if "park_id" not in request.tensors:
         raise InvalidInput("this input is missing", field="park_id", hint="BYTES, shape [n]: the ids of the parks")
     n = len(request.tensors["park_id"].values)
     if n > MAX_INSTANCES:
         raise TooLarge(f"{n} parks, at most {MAX_INSTANCES} in one request", field="park_id", hint="send several")
-    columns = {
+    columns: dict[str, list[Any]] = {
         name: _of_each(request.tensors[name], n)
         for name in ("park_id", "horizon_hours", "issued_at")
         if name in request.tensors
@@ -104,20 +110,21 @@ def in_its_words(error: InvalidInput) -> InvalidInput:
     def renamed(text: str | None) -> str | None:
         if text is None:
             return None
-        text = _FIELD.sub(r"\2[\1]", _WEATHER_FIELD.sub(r"weather.\2[\1]", text))
+        text = _WEATHER_FIELD.sub(r"weather.\2[\1]", _OF_ALL.sub("quantiles", text))
+        text = _FIELD.sub(r"\2[\1]", text)
         return "park_id" if text == "instances" else text
 
     kind = type(error) if isinstance(error, TooLarge | UnknownPark) else InvalidInput
     return kind(renamed(error.message) or "", field=renamed(error.field), hint=error.hint)
 
 
-def as_response(body: dict[str, Any], request: Request, request_id: str, *, raw: bool = False) -> InferResponse:
+def as_response(body: dict[str, Any], request: Request, request_id: str, *, raw: bool | None = None) -> InferResponse:
     """The predictions of a V1 answer as tensors.
 
     Parameters
     ----------
     body : with at least one prediction.
-    raw : send raw bytes, as far as the request does not say otherwise (`binary_data_output`, `binary_data`).
+    raw : all tensors as raw bytes, or none; None is for each as the request says (`binary_data_output`, `binary_data`).
     """
     told = body["predictions"]
     levels = list(told[0]["power_kw"])
@@ -135,12 +142,12 @@ def as_response(body: dict[str, Any], request: Request, request_id: str, *, raw:
         columns[name] = [_UNKNOWN if one[name] is None else one[name] for one in told]
     for name in ("park_id", "issued_at", "resolution", "snapshot_id"):
         columns[name] = [one[name] for one in told]
-    default = bool(request.parameters.get("binary_data_output", raw))
+    default = request.parameters.get("binary_data_output", False)
     outputs = []
     for name in request.outputs or OUTPUTS:
-        values = np.array(columns[name], _KINDS[OUTPUTS[name][0]])
+        values: npt.NDArray[Any] = np.array(columns[name], _KINDS[OUTPUTS[name][0]])
         output = InferOutput(name, list(values.shape), OUTPUTS[name][0])
-        if request.outputs.get(name, {}).get("binary_data", default):
+        if request.outputs.get(name, {}).get("binary_data", default) if raw is None else raw:
             output.set_data_from_numpy(values, binary_data=True)
         else:
             output.data = values.ravel().tolist()

@@ -17,7 +17,6 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
-from inference.protocol import MODEL_NAME
 from inference.transformer import errors, tensors, v2
 from inference.transformer.errors import REQUEST_ID
 from inference.transformer.model import CLIENT_HEADER, REQUEST_HEADER
@@ -62,7 +61,8 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # kserve is untyped
         self._data_plane.get_model_from_registry(request.model_name)
         headers = _metadata(context) | {REQUEST_HEADER: _request_id.get()}
         asked = tensors.from_grpc(request)
-        response = await v2.infer(self._data_plane, asked, headers, raw=bool(request.raw_input_contents))
+        raw = bool(request.raw_input_contents) or asked.parameters.get("binary_data_output") is True
+        response = await v2.infer(self._data_plane, asked, headers, raw=raw)
         return response.to_grpc()
 
 
@@ -109,7 +109,7 @@ class Edge(AsyncExceptionToStatusInterceptor):
         context.set_trailing_metadata(tuple(trailers))
         body = told.as_dict(request_id)
         for name in ("error", "field", "hint"):
-            body[name] = body[name] and body[name][:_MAX_DETAILS]
+            body[name] = (body[name] or "")[:_MAX_DETAILS] or None
         await context.abort(status, json.dumps(body))
         raise ex  # not reached: abort raises
 

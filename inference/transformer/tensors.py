@@ -81,7 +81,7 @@ def from_rest(body: bytes, json_length: int | None = None) -> Request:
         name, datatype, shape = _head(item, f"inputs[{number}]")
         parameters = _parameters(item, name)
         if "data" in item:
-            values = _flat(name, item["data"])
+            values = _numbers(datatype, _flat(name, item["data"]))
         else:
             size = parameters.get("binary_data_size")
             if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(body) - at:
@@ -204,7 +204,8 @@ def _texts(name: str, values: Sequence[bytes]) -> list[str]:
 
 def _numbers(datatype: str, values: list[Any]) -> list[Any]:
     if datatype == "FP32":  # the shortest decimal: 0.1 in float32 means the level 0.1
-        values = [float(str(np.float32(value))) for value in values]
+        with np.errstate(over="ignore"):  # infinity, which is refused by name
+            values = [float(str(np.float32(value))) if isinstance(value, float) else value for value in values]
     return [None if isinstance(value, float) and math.isnan(value) else value for value in values]
 
 

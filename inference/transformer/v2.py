@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from kserve import InferResponse
 from kserve.errors import ModelNotReady
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.v2_endpoints import V2Endpoints
 
 from inference.protocol import MODEL_NAME
 from inference.transformer import openinference, tensors
+from inference.transformer.model import REQUEST_HEADER
 from pvforecast.errors import InvalidInput
 
 JSON_LENGTH = "inference-header-content-length"
-REQUEST_HEADER = "x-request-id"
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,13 @@ class Status:
 
 
 async def infer(
-    data_plane: DataPlane, request: tensors.Request, headers: dict[str, str], *, raw: bool = False
-) -> openinference.InferResponse:
+    data_plane: DataPlane, request: tensors.Request, headers: dict[str, str], *, raw: bool | None = None
+) -> InferResponse:
     """Answer a request of any of the protocol's transports.
+
+    Parameters
+    ----------
+    raw : as in `openinference.as_response`.
 
     Raises
     ------

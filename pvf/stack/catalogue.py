@@ -90,6 +90,8 @@ class Plan:
             values["postgres_dsn"] = SecretStr(postgres.dsn(port("postgres"), "pvf", self.keys.pvf_password))
         if "predictor" in self.names:
             values["predictor_grpc"] = f"127.0.0.1:{port('predictor-grpc')}"
+        if "transformer" in self.names:
+            values["transformer_grpc"] = f"127.0.0.1:{port('transformer-grpc')}"
         if "mosquitto" in self.names:
             values |= {
                 "mqtt_url": f"mqtt://127.0.0.1:{port('mosquitto')}",
@@ -123,7 +125,8 @@ class Plan:
             ),
             "predictor": lambda: services.predictor(self.home, port("predictor"), port("predictor-grpc"), settings),
             "transformer": lambda: replace(
-                services.transformer(self.home, port("transformer"), settings), prepare=self._tell_who_sees_what
+                services.transformer(self.home, port("transformer"), settings, port("transformer-grpc")),
+                prepare=self._tell_who_sees_what,
             ),
             "stream": lambda: replace(
                 services.stream(self.home, port("stream"), settings), prepare=self._tell_who_sees_what
@@ -145,7 +148,8 @@ class Plan:
 
     def _upstreams(self, settings: Settings) -> Upstreams:
         stream = [("127.0.0.1", self.ports.get("stream"))] if "stream" in self.names else []
-        return Upstreams(gateway.addresses(settings.transformer_url), stream=stream)
+        rpc = gateway.addresses(settings.transformer_grpc, "PVF_TRANSFORMER_GRPC") if settings.transformer_grpc else []
+        return Upstreams(gateway.addresses(settings.transformer_url), rpc, stream)
 
     def _tell_who_sees_what(self) -> None:
         """The transformer reads it at its start, which may be before the gateway's."""

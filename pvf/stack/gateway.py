@@ -83,13 +83,13 @@ def url(port: int, options: Options) -> str:
     return f"{'https' if options.encrypted else 'http'}://{_reachable(options.host)}:{port}"
 
 
-def addresses(urls: str) -> list[Address]:
-    """Host and port of each of these URLs, comma-separated; raises StackError for what is none."""
+def addresses(urls: str, field: str = "PVF_TRANSFORMER_URL") -> list[Address]:
+    """Host and port of each of these URLs or of each host:port, comma-separated; raises StackError for what is none."""
     found = []
     for one in urls.split(","):
-        parts = urlsplit(one.strip())
+        parts = urlsplit(one.strip() if "//" in one else f"//{one.strip()}")
         if parts.hostname is None or parts.port is None:
-            raise StackError(f"{one!r} has no host and port", field="PVF_TRANSFORMER_URL", hint=_NO_ADDRESS_HINT)
+            raise StackError(f"{one!r} has no host and port", field=field, hint=_NO_ADDRESS_HINT)
         found.append((parts.hostname, parts.port))
     return found
 

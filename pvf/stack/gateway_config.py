@@ -16,6 +16,9 @@ from pvf.stack import gateway_errors
 from pvf.stack.api_keys import Key
 from pvf.stack.gateway_errors import ACCOUNT_HEADER, CLIENT_HEADER, KEY_HEADER, KEY_ID_HEADER
 
+Config = dict[str, Any]
+Address = tuple[str, int]
+
 ROUTES = "gateway-routes"
 CERTIFICATE = "gateway-certificate"
 CANARY = "transformer-canary"
@@ -29,7 +32,7 @@ _TYPES = "type.googleapis.com/envoy"
 _STREAM_IDLE = "90s"  # more than two heartbeats of the stream
 
 # what a client may reach; everything else (metrics, model repository control, docs) stays inside
-_OPEN_PREFIXES = ("/v1/", "/v2/")
+_OPEN: tuple[Config, ...] = ({"prefix": "/v1/"}, {"prefix": "/v2/"}, {"path": "/v2"})
 _CLOSED_PREFIXES = ("/v2/repository", f"{_GRPC}RepositoryModel")
 _FORWARDING = {"header": CLIENT_HEADER, "hide_credentials": True}
 
@@ -45,9 +48,6 @@ function envoy_on_request(handle)
   end
 end
 """
-
-Config = dict[str, Any]
-Address = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -203,10 +203,10 @@ def routes(
     ]
     if upstreams.stream:
         table.append(_stream_route())
-    table += [_route(prefix, _shared(canary_share), len(upstreams.transformer), timeout_s) for prefix in _OPEN_PREFIXES]
+    table += [_route(match, _shared(canary_share), len(upstreams.transformer), timeout_s) for match in _OPEN]
     if upstreams.transformer_grpc:
         grpc = {"cluster": "transformer-grpc"}
-        table.append(_route(_GRPC, grpc, len(upstreams.transformer_grpc), timeout_s))
+        table.append(_route({"prefix": _GRPC}, grpc, len(upstreams.transformer_grpc), timeout_s))
     table.append({"match": {"prefix": "/"}, "direct_response": nothing_here})
     auth = {
         "@type": f"{_TYPES}.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute",
@@ -225,7 +225,7 @@ def _shared(canary_share: float) -> Config:
     return {"weighted_clusters": {"clusters": parts}}
 
 
-def _route(prefix: str, where: Config, replicas: int, timeout_s: float) -> Config:
+def _route(match: Config, where: Config, replicas: int, timeout_s: float) -> Config:
     """A forecast changes nothing, so it is asked again where an answer was cut off; of another replica if there is one.
 
     A replica whose predictor restarts says 503 itself: with others beside it, that is a reason to ask them.
@@ -246,7 +246,7 @@ def _route(prefix: str, where: Config, replicas: int, timeout_s: float) -> Confi
             "host_selection_retry_max_attempts": 8,
         }
     route = {**where, "timeout": f"{timeout_s}s", "retry_policy": retry}
-    return {"match": {"prefix": prefix}, "route": route}
+    return {"match": match, "route": route}
 
 
 def _stream_route() -> Config:

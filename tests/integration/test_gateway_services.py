@@ -10,26 +10,23 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from pvf.stack import api_keys, gateway
-from pvf.stack.gateway_config import Upstreams
-from pvf.stack.gateway_options import Options
-from pvf.stack.supervisor import Supervisor
 from pvforecast import snapshot
 from pvforecast.known import HOUR
 from pvforecast.settings import Settings
 from tests.bundles import NOW, record, site, tiny_bundle
-from tests.serving import PARKS, Serving, eventually, free_ports, serving
+from tests.gateway import Place
+from tests.gateway import place as gateway_place
+from tests.serving import PARKS, eventually
 
 pytestmark = pytest.mark.stack
 
@@ -37,54 +34,10 @@ FIRST, SECOND = PARKS
 LISTENERS = 1_000
 
 
-@dataclass
-class Place:
-    """The services, the gateway's address, and one key of each kind."""
-
-    services: Serving
-    home: Path
-    url: str
-    desk: str
-    limited: str
-
-    def ask(self, park: str, key: str) -> httpx.Response:
-        body = {"instances": [{"park_id": park, "horizon_hours": 3}]}
-        return httpx.post(f"{self.url}/v1/models/pv-forecast:predict", json=body, headers={"x-api-key": key})
-
-    def listen(self, query: str, key: str) -> ClientConnection:
-        url = f"ws://{urlsplit(self.url).netloc}/v1/forecasts/stream?{query}"
-        return connect(url, additional_headers={"x-api-key": key}, proxy=None)
-
-
 @pytest.fixture(scope="module")
 def place(infra: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    home = tmp_path_factory.mktemp("home")
-    for name in ("run", "log"):
-        (home / name).mkdir()
-    file = gateway.keys_file(home)
-    desk = api_keys.add(file, "desk").key
-    limited = api_keys.add(file, "bi", parks=[FIRST]).key
-    stream_port, port, admin = free_ports(3)
-    environment = {"PVF_PARK_ACCESS_FILE": str(gateway.access_file(home)), "PVF_STREAM_HEARTBEAT_S": "0.3"}
-    with serving(infra, **environment, PVF_PREDICTION_LOG_URL="") as services:
-        services.deploy(tiny_bundle(record(site(FIRST))), "1")
-        transformer = ("127.0.0.1", services.ports["transformer"])
-        upstreams = Upstreams([transformer], stream=[("127.0.0.1", stream_port)])
-        part = gateway.part(home, port, admin, upstreams, Options(requests_per_second=1_000, burst=1_000))
-        envoy = Supervisor([part], home / "run", home / "log", lambda _line: None)
-        health = f"http://127.0.0.1:{stream_port}/healthz"
-        services.add("stream", "inference.stream", ["--port", str(stream_port)], health)
-        try:
-            envoy.start()
-            for name in ("predictor", "transformer", "stream"):
-                services.services[name].start()
-            for name in ("predictor", "transformer", "stream"):
-                services.services[name].wait()
-            made = Place(services, home, part.url, desk, limited)
-            eventually(lambda: made.ask(FIRST, desk).status_code == 200)
-            yield made
-        finally:
-            envoy.stop()
+    with gateway_place(infra, tmp_path_factory.mktemp("home")) as made:
+        yield made
 
 
 def _received(socket: ClientConnection, within_s: float = 20.0) -> dict[str, Any]:

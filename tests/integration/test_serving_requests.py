@@ -267,7 +267,8 @@ def test_a_question_that_comes_as_a_cloudevent_is_answered_as_one(stack: Serving
         ("PUT", "/v1/models/pv-forecast:predict", 405),
         ("GET", "/nowhere", 404),
         ("POST", "/v2/repository/models/pv-forecast/unload", 404),
-        ("POST", "/v2/models/pv-forecast/infer", 404),
+        ("POST", "/v2/models/pv-forecast/infer", 400),  # V1's words
+        ("GET", "/v2/models/pv-forecast/infer", 405),
     ],
 )
 def test_what_is_not_served_is_refused_in_the_same_shape(stack: Serving, method: str, path: str, status: int) -> None:
