@@ -26,6 +26,7 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from inference import web
+from inference.measured import MeasuredCalls
 from inference.protocol import MAX_MESSAGE_BYTES, Refusal, RefusedError
 from pvforecast.errors import InvalidInput, NotReady, PvForecastError
 
@@ -78,16 +79,16 @@ async def serve(
     repository.update(model)
     data_plane = DataPlane(model_registry=repository)
     listener = web.listen(host, http_port)
-    grpc_server = _grpc_server(data_plane, repository, host, rpc) if rpc else None
+    grpc_server = _grpc_server(name, data_plane, repository, host, rpc) if rpc else None
     log.info("%s listens on http://%s:%d%s", name, host, http_port, f", grpc {host}:{rpc.port}" if rpc else "")
     async with lifespan(), _started(grpc_server):
         await web.serve(build_app(data_plane), listener)
     log.info("%s stopped", name)
 
 
-def _grpc_server(data_plane: DataPlane, repository: ModelRepository, host: str, rpc: Rpc) -> grpc.aio.Server:
+def _grpc_server(name: str, data_plane: DataPlane, repository: ModelRepository, host: str, rpc: Rpc) -> grpc.aio.Server:
     server = grpc.aio.server(
-        interceptors=(rpc.interceptor,),
+        interceptors=(MeasuredCalls(name), rpc.interceptor),
         options=[
             ("grpc.so_reuseport", 0),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from inference import metrics
 from pvforecast.objects import ObjectStore
 from pvforecast.settings import Settings
+
+STORE_UP = metrics.gauge("pvf_object_store_up")
+"""Set by whoever polls the store."""
 
 
 def object_store(settings: Settings, timeout_s: float) -> ObjectStore:

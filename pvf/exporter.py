@@ -8,19 +8,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from inference import metrics
+from inference.metric_names import MOST_PARKS
 from pvf import overview
 from pvf.overview import Overview
 from pvforecast.errors import PvForecastError
 from pvforecast.freshness import Freshness
 from pvforecast.settings import Settings
 
-MOST_PARKS = 2_000
 _KEPT_S = 30.0
 
 
@@ -46,7 +48,7 @@ class Ages(Collector):
                     self._state = None
                 self._read_at = time.monotonic()
             state = self._state
-        yield GaugeMetricFamily("pvf_lake_up", "1 while the lake can be read.", value=float(state is not None))
+        yield metrics.value("pvf_lake_up", float(state is not None))
         if state is not None:
             yield from _families(state)
 
@@ -60,32 +62,28 @@ def serve(settings: Settings, host: str, port: int) -> WSGIServer:
 
 
 def _families(state: Overview) -> Iterator[GaugeMetricFamily]:
-    yield GaugeMetricFamily("pvf_parks", "Parks that are not retired.", value=float(len(state.parks)))
-    for what, counted in (("weather", "the start of its newest run"), ("generation", "its newest interval's end")):
-        ages = GaugeMetricFamily(
-            f"pvf_{what}_age_minutes", f"Minutes since {counted}; absent for none.", labels=["park"]
-        )
+    yield metrics.value("pvf_parks", float(len(state.parks)))
+    for what in ("weather", "generation"):
+        ages = metrics.family(f"pvf_{what}_age_seconds")
         for park, age in _oldest(state.parks, what):
-            ages.add_metric([park], age)
+            ages.add_metric([park], age * 60)
         yield ages
-        stale = GaugeMetricFamily(f"pvf_parks_stale_{what}", f"Parks whose {what} is older than its limit, or missing.")
-        stale.add_metric([], float(len(state.stale(what))))
-        yield stale
+        yield metrics.value(f"pvf_parks_stale_{what}", float(len(state.stale(what))))
     if state.snapshots:
-        oldest = float(max(state.snapshots.values()))
-        yield GaugeMetricFamily("pvf_snapshot_age_minutes_max", "Of the park with the oldest snapshot.", value=oldest)
-    for name, help_text, counts in (
-        ("pvf_quarantine_rows", "Rows held in quarantine.", state.quarantined),
-        ("pvf_lake_files", "Files of a table.", state.files),
-    ):
-        family = GaugeMetricFamily(name, help_text, labels=["table"])
+        yield metrics.value("pvf_oldest_snapshot_age_seconds", max(state.snapshots.values()) * 60.0)
+    for name, counts in (("pvf_quarantine_rows", state.quarantined), ("pvf_lake_files", state.files)):
+        family = metrics.family(name)
         for table, number in counts.items():
             family.add_metric([table], float(number))
         yield family
     if state.maintained_at is not None:
-        yield GaugeMetricFamily(
-            "pvf_lake_maintained_timestamp_seconds", "When maintenance last ran.", value=state.maintained_at.timestamp()
-        )
+        yield metrics.value("pvf_lake_maintained_timestamp_seconds", state.maintained_at.timestamp())
+    if not isinstance(state.champion, str):
+        champion = metrics.family("pvf_champion_info")
+        champion.add_metric([str(state.champion[name]) for name in ("model_version", "bundle_id")], 1.0)
+        yield champion
+        promoted_at = datetime.fromisoformat(str(state.champion["promoted_at"]))
+        yield metrics.value("pvf_champion_promoted_timestamp_seconds", promoted_at.timestamp())
 
 
 def _oldest(parks: list[Freshness], what: str) -> list[tuple[str, float]]:

@@ -16,8 +16,8 @@ from enum import Enum
 from pathlib import Path
 
 import httpx
-from prometheus_client import Counter, Gauge
 
+from inference import metrics
 from inference.prediction_log.events import Event, Pair, encode
 from inference.prediction_log.spool import Spool
 from inference.protocol import MODEL_NAME
@@ -25,10 +25,9 @@ from pvforecast.errors import InvalidInput, StackError
 
 log = logging.getLogger(__name__)
 
-EVENTS = Counter(
-    "pvf_prediction_log_events", "Log events by outcome: delivered, spooled, dropped, refused.", ["outcome"]
-)
-SPOOL_BYTES = Gauge("pvf_prediction_log_spool_bytes", "Events waiting on disk for the sink.")
+EVENTS = metrics.counter("pvf_prediction_log_events_total")
+SPOOL_BYTES = metrics.gauge("pvf_prediction_log_spool_bytes")
+QUEUED = metrics.gauge("pvf_prediction_log_queue_pairs")
 
 _CONNECTIONS = 4
 _PAIRS_AT_ONCE = 64
@@ -86,6 +85,7 @@ class Emitter:
             log.warning("predictions are not logged: PVF_PREDICTION_LOG_URL is not set")
             return
         SPOOL_BYTES.set(self._spool.size)
+        QUEUED.set_function(self._queue.qsize)
         self._thread.start()
 
     def emit(self, pair: Pair) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from inference import metrics as named
 from inference.prediction_log.events import decode
 from inference.prediction_log.writer import Writer
 from pvforecast.errors import InvalidInput, NotReady, PvForecastError
 
-EVENTS = Counter("pvf_prediction_log_sink_events", "Events by answer.", ["status"])
+EVENTS = named.counter("pvf_prediction_log_sink_events_total")
 MAX_BODY_BYTES = 16 * 2**20
 
 

@@ -9,11 +9,16 @@ from typing import Any
 
 import psycopg
 
+from inference import metrics
 from inference.prediction_log import store
 from inference.prediction_log.record import Received
 from pvforecast.errors import InvalidInput, NotReady
 
 log = logging.getLogger(__name__)
+
+WAITING = metrics.gauge("pvf_prediction_log_sink_waiting_events")
+COMMITS = metrics.histogram("pvf_prediction_log_sink_commit_duration_seconds")
+POSTGRES_UP = metrics.gauge("pvf_prediction_log_sink_postgres_up")
 
 _WAITING = 2_000
 _BATCH = 200
@@ -34,6 +39,7 @@ class Writer:
         self._dsn = dsn
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue(_WAITING)
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        WAITING.set_function(self._queue.qsize)
 
     async def store(self, event: Received) -> None:
         """Return when the event is committed.
@@ -79,13 +85,16 @@ class Writer:
     async def _commit(self, events: Sequence[Received]) -> InvalidInput | NotReady | None:
         try:
             async with asyncio.timeout(_DEADLINE_S):
-                await store.insert(await self._connected(), events)
+                with COMMITS.time():
+                    await store.insert(await self._connected(), events)
         except psycopg.DataError as error:
             return InvalidInput(f"Postgres cannot store it: {error}", field="body")
         except (psycopg.Error, OSError, TimeoutError) as error:
             log.error("prediction log: Postgres did not take %d events: %s", len(events), error)
+            POSTGRES_UP.set(0)
             await self.close()
             return NotReady("Postgres does not take events at the moment", hint="send it again later")
+        POSTGRES_UP.set(1)
         return None
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:

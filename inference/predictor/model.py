@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model
 
+from inference import metrics
 from inference.predictor.reload import Loaded
 from inference.protocol import (
     BUNDLE_ID,
@@ -33,6 +34,9 @@ from inference.protocol import (
 from pvforecast import explaining
 from pvforecast.errors import InvalidInput, NoChampion, SpecMismatch
 from pvforecast.features import Features
+
+ROWS = metrics.counter("pvf_predict_rows_total")
+DURATION = metrics.histogram("pvf_predict_duration_seconds")
 
 
 class Predictor(Model):  # type: ignore[misc]  # kserve is untyped
@@ -64,8 +68,10 @@ class Predictor(Model):  # type: ignore[misc]  # kserve is untyped
             raise NoChampion("no model is deployed", hint="run the training pipeline")
         features, spec_hash = read_request(payload)
         loop = asyncio.get_running_loop()
+        ROWS.inc(len(features))
         try:
-            quantiles = await loop.run_in_executor(self._threads, loaded.bundle.predict, features, spec_hash)
+            with DURATION.time():
+                quantiles = await loop.run_in_executor(self._threads, loaded.bundle.predict, features, spec_hash)
         except SpecMismatch as error:
             raise RefusedError(Refusal(error.code, str(error), loaded.bundle.spec.hash)) from error
         output = InferOutput(QUANTILES, list(quantiles.shape), "FP32")

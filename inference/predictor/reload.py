@@ -7,9 +7,11 @@ import logging
 import time
 from dataclasses import dataclass
 
-from prometheus_client import Counter, Gauge
+import numpy as np
 
+from inference import metrics
 from inference.deployed import DeployedPointer, Deployment
+from inference.stores import STORE_UP
 from pvforecast.errors import BundleError, DataError, NotReady
 from pvforecast.model import bundle as bundles
 from pvforecast.model.bundle import Bundle
@@ -17,14 +19,12 @@ from pvforecast.objects import ObjectStore
 
 log = logging.getLogger(__name__)
 
-MODEL_INFO = Gauge(
-    "pvf_model_info", "The bundle that is served: always 1.", ["bundle_id", "model_version", "spec_hash"]
-)
-RELOADS = Counter("pvf_model_reloads", "Bundles that were loaded, verified and taken into service.")
-RELOAD_FAILURES = Counter("pvf_model_reload_failures", "Deployed bundles that were refused; the old one serves on.")
+MODEL_INFO = metrics.gauge("pvf_model_info")
+TRAINED_UNTIL = metrics.gauge("pvf_model_trained_until_timestamp_seconds")
+LOADED_AT = metrics.gauge("pvf_model_loaded_timestamp_seconds")
+RELOADS = metrics.counter("pvf_model_reloads_total")
+RELOAD_FAILURES = metrics.counter("pvf_model_reload_failures_total")
 _REFUSED_AGAIN_S = 15.0  # a damaged bundle may be restored under its name
-
-STORE_UP = Gauge("pvf_predictor_object_store_up", "1 while the object store answers.")
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,8 @@ class Reloader:
         self._refused = None
         MODEL_INFO.clear()
         MODEL_INFO.labels(deployment.bundle_id, deployment.model_version, bundle.spec.hash).set(1)
+        TRAINED_UNTIL.set(int(np.datetime64(bundle.info["trained_until"], "s").astype(np.int64)))
+        LOADED_AT.set_to_current_time()
         RELOADS.inc()
         log.info("serving bundle %s, version %s", deployment.bundle_id, deployment.model_version)
 

@@ -10,10 +10,12 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from inference import metrics as named
+from inference.metric_names import MOST_PARKS
 from inference.retrain import cloudevent
 from inference.retrain.service import Trigger
 from inference.retrain.store import Row, Store
@@ -32,8 +34,8 @@ def build_app(trigger: Trigger, token: str = "") -> FastAPI:
     app = FastAPI(title="PV forecast retrain trigger", docs_url=None, redoc_url=None)
     registry = CollectorRegistry()
     registry.register(_FromDatabase(trigger.store))
-    answers = Counter("pvf_retrain_answers", "Posted events by what became of them.", ["outcome"], registry=registry)
-    refusals = Counter("pvf_retrain_refusals", "Refused events by the reason's code.", ["code"], registry=registry)
+    answers = named.counter("pvf_retrain_answers_total", registry)
+    refusals = named.counter("pvf_retrain_refusals_total", registry)
 
     @app.post("/")
     async def receive(request: Request) -> Response:
@@ -107,16 +109,24 @@ class _FromDatabase(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         try:
-            counts = self._store.counts()
+            counts, drifted, last = self._store.counts(), self._store.drifted(), self._store.last_ended()
         except NotReady as error:
             log.warning("metrics without counts: %s", error)
+            yield named.value("pvf_retrain_database_up", 0)
             return
+        yield named.value("pvf_retrain_database_up", 1)
         for kind in ("event", "run"):
-            family = GaugeMetricFamily(f"pvf_retrain_{kind}s", f"Kept {kind}s by status.", labels=["status"])
+            family = named.family(f"pvf_retrain_{kind}s")
             for row in counts:
                 if row["kind"] == kind:
                     family.add_metric([row["status"]], row["n"])
             yield family
+        if last is not None:
+            yield named.value("pvf_retrain_last_run_failed", last["status"] != "succeeded")
+        drift = named.family("pvf_drift_open")
+        for row in drifted[:MOST_PARKS]:
+            drift.add_metric([row["park_id"], row["severity"]], 1)
+        yield drift
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Nothing: registering must not ask Postgres."""

@@ -58,6 +58,7 @@ ALTER TABLE retrain_events ADD CONSTRAINT retrain_events_status_check
 ALTER TABLE retrain_runs ADD COLUMN IF NOT EXISTS outcome text;
 CREATE INDEX IF NOT EXISTS retrain_events_of_run ON retrain_events (run_id);
 """
+_DETECTED = "io.pvforecast.drift.detected.v1"
 _CLEARED = "io.pvforecast.drift.cleared.v1"
 
 
@@ -192,6 +193,20 @@ class Store:
     def run(self, run_id: int) -> Row | None:
         rows = self._fetch("SELECT * FROM retrain_runs WHERE id = %s", (run_id,))
         return rows[0] if rows else None
+
+    def last_ended(self) -> Row | None:
+        """The run that ended last."""
+        rows = self._fetch("SELECT * FROM retrain_runs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1")
+        return rows[0] if rows else None
+
+    def drifted(self) -> list[Row]:
+        """Parks whose newest drift event was not cleared since, the latest first: park_id, severity, event_time."""
+        return self._fetch(
+            "SELECT park_id, severity, event_time FROM (SELECT DISTINCT ON (park_id) park_id, event_time, type,"
+            " coalesce(event->'data'->>'severity', 'warning') AS severity FROM retrain_events WHERE type = ANY(%s)"
+            " ORDER BY park_id, event_time DESC) newest WHERE type <> %s ORDER BY event_time DESC",
+            ([_DETECTED, _CLEARED], _CLEARED),
+        )
 
     def counts(self) -> list[Row]:
         """How many events and runs there are of each status: columns kind, status, n."""

@@ -14,9 +14,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.websockets import WebSocketDisconnect
 
+from inference import metrics as named
 from inference.stream.hub import Hub, Subscriber
 from inference.stream.options import Options
 from inference.transformer.access import ParkAccess
@@ -29,9 +30,9 @@ log = logging.getLogger(__name__)
 PATH = "/v1/forecasts/stream"
 MOST_PARKS = 100
 
-CONNECTIONS = Gauge("pvf_stream_connections", "Open connections.")
-SENT = Counter("pvf_stream_messages", "Messages sent.", ["type"])
-ENDED = Counter("pvf_stream_ended", "Connections that ended, by why.", ["reason"])
+CONNECTIONS = named.gauge("pvf_stream_connections")
+SENT = named.counter("pvf_stream_messages_total")
+ENDED = named.counter("pvf_stream_ended_total")
 
 # close codes of ours; 1000 and 1001 are the protocol's own
 TOO_SLOW = 4008

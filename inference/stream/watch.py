@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from prometheus_client import Counter
 
-from inference import deployed
+from inference import deployed, metrics
 from inference.stream.hub import Hub, Update
 from pvforecast.errors import DataError, NotReady, PvForecastError
 from pvforecast.objects import ObjectStore
 
 log = logging.getLogger(__name__)
 
-UPDATES = Counter("pvf_stream_updates", "Forecasts made to be pushed, by what had changed.", ["reason"])
+UPDATES = metrics.counter("pvf_stream_updates_total")
+PARKS = metrics.gauge("pvf_stream_parks")
 
 LATEST = "snapshots/latest/"
 _AT_ONCE = 100  # parks a request
@@ -126,6 +126,7 @@ class Watcher:
     async def step(self) -> None:
         """Look once, publish what changed."""
         parks = self._hub.parks
+        PARKS.set(len(parks))
         self._made = {park: made for park, made in self._made.items() if park in parks}
         if not parks:
             return

@@ -15,6 +15,7 @@ from kserve.protocol.rest.v1_endpoints import V1Endpoints
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inference.measured import Measured
 from inference.transformer import errors, v2
 from inference.transformer.errors import REQUEST_ID, TooLarge
 from inference.transformer.model import CLIENT_HEADER, REQUEST_HEADER
@@ -45,6 +46,7 @@ def build_app(data_plane: DataPlane, status: v2.Status) -> FastAPI:
     v2.add_routes(app, data_plane, status)
     errors.add_handlers(app)
     app.add_middleware(RequestLine)
+    app.add_middleware(Measured, service="transformer")
     return app
 
 

@@ -13,6 +13,7 @@ from kserve import errors as kserve_errors
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from inference.measured import ERROR_CODE
 from inference.protocol import MODEL_NAME
 from pvforecast.errors import BundleError, DataError, InvalidInput, NoChampion, NotReady, PvForecastError, UnknownPark
 
@@ -104,6 +105,7 @@ def add_handlers(app: FastAPI) -> None:
 
 async def _handle(request: Request, error: Exception) -> JSONResponse:
     answer = problem(error)
+    request.scope[ERROR_CODE] = answer.code
     request_id = request.scope.get("request_id", "")
     if answer.status >= 500:
         log.warning("request %s: %s %s", request_id, type(error).__name__, error)

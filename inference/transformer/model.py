@@ -10,8 +10,8 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import numpy as np
 from kserve import Model
-from prometheus_client import Counter
 
+from inference import metrics
 from inference.prediction_log.emitter import Emitter
 from inference.prediction_log.events import Pair
 from inference.protocol import MAX_EXPLAINED_ROWS, MODEL_NAME
@@ -27,8 +27,12 @@ from inference.transformer.specs import Header, Specs
 from pvforecast.errors import InvalidInput
 from pvforecast.features import Features
 
-FORECASTS = Counter("pvf_forecasts", "Forecasts served.")
-DEGRADED = Counter("pvf_degraded_forecasts", "Forecasts served without something they should have had.", ["reason"])
+HOP = metrics.histogram("pvf_hop_duration_seconds")
+FORECASTS = metrics.counter("pvf_forecasts_total")
+ROWS = metrics.counter("pvf_forecast_rows_total")
+DEGRADED = metrics.counter("pvf_degraded_forecasts_total")
+WEATHER_AGE = metrics.histogram("pvf_forecast_weather_age_seconds")
+GENERATION_AGE = metrics.histogram("pvf_forecast_generation_age_seconds")
 
 R = TypeVar("R")
 A = TypeVarTuple("A")
@@ -92,10 +96,12 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         wanted = {f"{field}.park_id": one.park_id for field, one in zip(fields, instances, strict=True)}
         refuse_unknown({field: park for field, park in wanted.items() if not plausible(park)})
         self._access.check(client_id, wanted)
-        newest = await asyncio.gather(*(self._snapshots.newest(park) for park in wanted.values()))
-        refuse_unknown({field: park for (field, park), one in zip(wanted.items(), newest, strict=True) if one is None})
-        found = [one for one in newest if one is not None]
-        questions = await asyncio.gather(*map(self._question, fields, instances, found))
+        with HOP.labels("snapshots").time():
+            newest = await asyncio.gather(*(self._snapshots.newest(park) for park in wanted.values()))
+            missing = {field: park for (field, park), one in zip(wanted.items(), newest, strict=True) if one is None}
+            refuse_unknown(missing)
+            found = [one for one in newest if one is not None]
+            questions = await asyncio.gather(*map(self._question, fields, instances, found))
         body = (
             payload if isinstance(payload, dict) else {"instances": [one.model_dump(mode="json") for one in instances]}
         )
@@ -109,11 +115,13 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         explain = any(question.instance.explain for question in payload.questions)
         _check_explained(payload.questions, explain)
         for _ in range(3):
-            rows = await self._in_thread(_build, payload.questions, header)
+            with HOP.labels("features").time():
+                rows = await self._in_thread(_build, payload.questions, header)
             try:
-                inference = await self._client.infer(
-                    np.concatenate(rows), header.spec.hash, payload.request_id, explain=explain
-                )
+                with HOP.labels("predictor").time():
+                    inference = await self._client.infer(
+                        np.concatenate(rows), header.spec.hash, payload.request_id, explain=explain
+                    )
             except SpecMoved as moved:
                 header = await self._specs.of_hash(moved.spec_hash)
                 continue
@@ -123,7 +131,8 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         raise Unavailable("the model is being replaced", hint="try again")
 
     async def postprocess(self, result: Predicted, headers: object = None) -> dict[str, Any]:  # noqa: ARG002  # KServe passes them
-        response, logged = await self._in_thread(_finish, result)
+        with HOP.labels("answer").time():
+            response, logged = await self._in_thread(_finish, result)
         self._emitter.emit(
             Pair(
                 request=result.prepared.body | {"client_id": result.prepared.client_id},
@@ -131,9 +140,8 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
                 request_id=result.prepared.request_id,
             )
         )
-        FORECASTS.inc(len(logged))
-        for reason in (reason for prediction in logged for reason in prediction["degraded"]):
-            DEGRADED.labels(reason).inc()
+        for prediction in response["predictions"]:
+            _note(prediction)
         return response
 
     async def _question(self, field: str, instance: Instance, newest: Snapshot) -> Question:
@@ -145,6 +153,16 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
 
     async def _in_thread(self, function: Callable[[*A], R], *arguments: *A) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _note(prediction: dict[str, Any]) -> None:
+    FORECASTS.inc()
+    ROWS.inc(len(prediction["valid_at"]))
+    for reason in prediction["degraded"]:
+        DEGRADED.labels(reason).inc()
+    for seen, minutes in ((WEATHER_AGE, "weather_age_minutes"), (GENERATION_AGE, "generation_age_minutes")):
+        if prediction[minutes] is not None:
+            seen.observe(prediction[minutes] * 60)
 
 
 def _build(questions: list[Question], header: Header) -> list[Features]:

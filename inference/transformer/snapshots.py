@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from inference.stores import STORE_UP
 from inference.transformer.errors import Unavailable
 from pvforecast import snapshot
 from pvforecast.errors import DataError, InvalidInput, NotReady
@@ -104,10 +105,12 @@ class Snapshots:
             if not self._store_up:
                 log.info("the object store answers again")
             self._store_up = True
+            STORE_UP.set(1)
         except NotReady as error:
             if self._store_up:
                 log.error("snapshots are served from memory: %s", error)
             self._store_up = False
+            STORE_UP.set(0)
             if old is None or old.entry is None:
                 raise
             old.checked_at = now

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from inference.metric_names import METRICS
 from pvforecast import features
 from pvforecast.known import HOUR
 from pvforecast.model.bundle import Bundle
@@ -275,6 +278,27 @@ def test_what_is_not_served_is_refused_in_the_same_shape(stack: Serving, method:
     response = httpx.request(method, f"{stack.url}{path}", json={"instances": [OK]}, headers=ALL)
     assert response.status_code == status
     assert set(response.json()) == {"error", "code", "field", "hint", "request_id"}
+
+
+def test_what_is_measured_has_the_names_that_rules_use(stack: Serving) -> None:
+    stack.ask(OK, **ALL)
+    stack.ask({"park_id": "nowhere"}, **ALL)
+    for url, most in ((stack.url, 300), (stack.predictor_url, 300)):
+        lines = httpx.get(f"{url}/metrics").text.splitlines()
+        ours = [line for line in lines if line.startswith("pvf_")]
+        bases = {re.sub(r"(_bucket|_sum|_count)$", "", re.split(r"[{ ]", line)[0]) for line in ours}
+        assert bases - set(METRICS) == set()
+        assert 10 < len(ours) < most
+        assert not any("sim-a" in line or "nowhere" in line or "everything" in line for line in ours)
+    told = httpx.get(f"{stack.url}/metrics").text
+    for code in ("ok", "unknown_park"):
+        assert f'pvf_requests_total{{code="{code}",protocol="v1",service="transformer"}}' in told
+    for hop in ("snapshots", "features", "predictor", "answer"):
+        assert f'pvf_hop_duration_seconds_bucket{{hop="{hop}",le="0.2"}}' in told
+    predictor = httpx.get(f"{stack.predictor_url}/metrics").text
+    assert 'pvf_requests_total{code="ok",protocol="grpc",service="predictor"}' in predictor
+    [until] = re.findall(r"^pvf_model_trained_until_timestamp_seconds (\S+)", predictor, re.M)
+    assert datetime.fromtimestamp(float(until), UTC).year == 2000  # as the small bundle says of itself
 
 
 def test_the_stack_is_well_after_all_of_this(stack: Serving) -> None:

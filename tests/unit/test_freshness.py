@@ -178,8 +178,8 @@ def scraped(settings: Settings, lake: Lake) -> Iterator[str]:
 def test_prometheus_gets_an_age_for_each_park_and_sums(scraped: str) -> None:
     lines = scraped.splitlines()
     assert "pvf_lake_up 1.0" in lines
-    assert f'pvf_weather_age_minutes{{park="{PARK.id}"}} 60.0' in lines
-    assert f'pvf_generation_age_minutes{{park="{PARK.id}"}} 5.0' in lines
+    assert f'pvf_weather_age_seconds{{park="{PARK.id}"}} 3600.0' in lines
+    assert f'pvf_generation_age_seconds{{park="{PARK.id}"}} 300.0' in lines
     assert "pvf_parks_stale_weather 0.0" in lines
     assert 'pvf_lake_files{table="raw/generation"} 1.0' in lines
 
