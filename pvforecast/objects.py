@@ -12,8 +12,10 @@ from urllib.parse import urlparse
 
 import urllib3
 from minio import Minio
+from minio.credentials.providers import IamAwsProvider
 from minio.error import MinioException, S3Error
 
+from pvforecast import pod_identity
 from pvforecast.errors import InvalidInput, NotReady
 
 _HOST = re.compile(r"[\w.-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
@@ -26,6 +28,7 @@ class ObjectStore:
     Parameters
     ----------
     endpoint : URL with scheme, e.g. ``http://127.0.0.1:8333``.
+    access_key, secret_key : empty where the pod's service account is known to the store (`pod_identity`).
     timeout_s : for each connection and read; a dead server raises `NotReady` instead of hanging.
     """
 
@@ -46,8 +49,15 @@ class ObjectStore:
             url = urlparse(endpoint)
             if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.netloc) or url.path.strip("/"):
                 raise ValueError
+            keyless = IamAwsProvider() if not access_key and pod_identity.offered() else None
             self._client = Minio(
-                url.netloc, access_key, secret_key, secure=url.scheme == "https", region=region, http_client=pool
+                url.netloc,
+                access_key,
+                secret_key,
+                credentials=keyless,
+                secure=url.scheme == "https",
+                region=region,
+                http_client=pool,
             )
         except ValueError as error:
             raise InvalidInput(

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from inference.drift import job, store
+from pvforecast import pod_identity
 from pvforecast.errors import InvalidInput, PvForecastError
 from pvforecast.lake import Lake
 from pvforecast.lake.store import s3_options
@@ -68,11 +69,12 @@ def _lake(uri: str, environment: Mapping[str, str]) -> Lake:
     if not uri.startswith("s3://"):
         return Lake(uri)
     names = ("PVF_S3_ENDPOINT", "PVF_S3_ACCESS_KEY", "PVF_S3_SECRET_KEY")
-    missing = [name for name in names if not environment.get(name)]
+    needed = names[:1] if pod_identity.offered(environment) else names
+    missing = [name for name in needed if not environment.get(name)]
     if missing:
         hint = "export them, or start `pvf up`"
         raise InvalidInput(f"not set, and {uri} is on S3", field=", ".join(missing), hint=hint)
-    endpoint, access, secret = (environment[name] for name in names)
+    endpoint, access, secret = (environment.get(name, "") for name in names)
     return Lake(uri, s3_options(endpoint, access, secret, environment.get("PVF_S3_REGION", "us-east-1")))
 
 

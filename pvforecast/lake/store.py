@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from pvforecast import pod_identity
 from pvforecast.errors import DataError, NotReady
 from pvforecast.lake import layout
 from pvforecast.lake.tables import Table, bucket_of
@@ -317,11 +318,14 @@ def _months(moments: pd.Series) -> npt.NDArray[np.object_]:
 
 
 def s3_options(endpoint: str, access_key: str, secret_key: str, region: str = "us-east-1") -> dict[str, str]:
-    """Storage options for an S3 server. Conditional put by ETag keeps concurrent commits apart."""
+    """Storage options for an S3 server. Conditional put by ETag keeps concurrent commits apart.
+
+    Without keys the pod's service account is used, where it has a role (`pod_identity`).
+    """
+    keys = {"aws_access_key_id": access_key, "aws_secret_access_key": secret_key}
     return {
+        **((not access_key and pod_identity.offered()) or keys),
         "aws_endpoint": endpoint,
-        "aws_access_key_id": access_key,
-        "aws_secret_access_key": secret_key,
         "aws_region": region,
         "aws_allow_http": "true" if endpoint.startswith("http://") else "false",
         "aws_conditional_put": "etag",
