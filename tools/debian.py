@@ -26,6 +26,8 @@ PACKAGES = {
     "prometheus-alertmanager": "prometheus-alertmanager",
     "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
 }
 TOOLS = ROOT / ".tools"
 KUSTOMIZE_FROM = "trixie"
