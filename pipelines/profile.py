@@ -7,7 +7,7 @@ what it needs in a YAML file (`PVF_PIPELINE_PROFILE`), docs/pipelines.md has an 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from kfp import kubernetes
@@ -66,6 +66,16 @@ TASKS = {
 }
 
 
+class Toleration(BaseModel):
+    """A taint of nodes that tasks may run on all the same, e.g. of a pool that is taken away at any time."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str = Field(min_length=1)
+    value: str = ""  # empty: whatever it is
+    effect: Literal["NoSchedule", "NoExecute", "PreferNoSchedule"] = "NoSchedule"
+
+
 class Profile(BaseModel):
     """What a cluster gives the pipelines.
 
@@ -75,6 +85,9 @@ class Profile(BaseModel):
     parallelism : shards at once.
     node_selector : labels that a node must have, of tasks that have none of their own.
     node_selectors : the same by component.
+    tolerations : of taints, for every task.
+    labels : of every task's pod, e.g. for network policies.
+    config_maps, secrets : object in the runs' namespace -> the variables that each task gets from it, by their names.
     tasks : component -> what it may use.
     """
 
@@ -84,6 +97,10 @@ class Profile(BaseModel):
     parallelism: int = Field(default=4, ge=1, le=100)
     node_selector: dict[str, str] = {}
     node_selectors: dict[str, dict[str, str]] = {}
+    tolerations: tuple[Toleration, ...] = ()
+    labels: dict[str, str] = {}
+    config_maps: dict[str, tuple[str, ...]] = {}
+    secrets: dict[str, tuple[str, ...]] = {}
     tasks: dict[str, Limits] = TASKS
 
     def fit(self, task: PipelineTask, *, looped: bool = False) -> PipelineTask:
@@ -107,6 +124,16 @@ class Profile(BaseModel):
         kubernetes.empty_dir_mount(task, volume_name="scratch", mount_path=SCRATCH, size_limit=limits.disk)
         for label, value in sorted(self.node_selectors.get(name, self.node_selector).items()):
             kubernetes.add_node_selector(task, label, value)
+        for one in self.tolerations:
+            kubernetes.add_toleration(
+                task, one.key, "Equal" if one.value else "Exists", one.value or None, one.effect
+            )  # fmt: skip
+        for label, value in sorted(self.labels.items()):
+            kubernetes.add_pod_label(task, label, value)
+        for source, names in sorted(self.config_maps.items()):
+            kubernetes.use_config_map_as_env(task, source, {name: name for name in names})
+        for source, names in sorted(self.secrets.items()):
+            kubernetes.use_secret_as_env(task, source, {name: name for name in names})
         return task
 
 

@@ -18,6 +18,7 @@ from pvf.commands import (
     explain,
     imports,
     key,
+    migrate,
     model,
     park,
     pipeline,
@@ -39,6 +40,7 @@ app.add_typer(data.app, name="data")
 app.command()(backtest.backtest)
 app.command()(canary.canary)
 app.command()(explain.explain)
+app.command()(migrate.migrate)
 app.command()(portfolio.portfolio)
 app.command()(tune.tune)
 app.add_typer(imports.app, name="import")

@@ -21,6 +21,10 @@ image: registry.example/pvforecast/app@sha256:0123
 parallelism: 12
 node_selector: {pool: batch}
 node_selectors: {train: {pool: large, disk: ssd}}
+tolerations: [{key: pool, value: batch}, {key: spot, effect: NoExecute}]
+labels: {app.kubernetes.io/name: runs}
+config_maps: {settings: [PVF_S3_ENDPOINT, PVF_S3_BUCKET]}
+secrets: {keys: [PVF_S3_SECRET_KEY]}
 tasks:
   train: {cpu: "16", memory: 64Gi, disk: 100Gi, minutes: 300, retries: 3}
 """
@@ -105,6 +109,16 @@ def test_an_installation_s_profile_sets_image_nodes_resources_and_parallelism(ow
     assert own.kubernetes["exec-train"]["nodeSelector"] == {"labels": {"pool": "large", "disk": "ssd"}}
     assert own.kubernetes["exec-plan"]["nodeSelector"] == {"labels": {"pool": "batch"}}
     assert own.container("train")["resources"]["resourceMemoryLimit"] == "64Gi"
+    for task in own.tasks():
+        config = own.kubernetes[f"exec-{task.replace('_', '-')}"]
+        assert config["tolerations"] == [
+            {"key": "pool", "operator": "Equal", "value": "batch", "effect": "NoSchedule"},
+            {"key": "spot", "operator": "Exists", "effect": "NoExecute"},
+        ]
+        assert config["podMetadata"] == {"labels": {"app.kubernetes.io/name": "runs"}}
+        given = {variable["envVar"] for variable in config["configMapAsEnv"][0]["keyToEnv"]}
+        assert given == {"PVF_S3_ENDPOINT", "PVF_S3_BUCKET"}
+        assert config["secretAsEnv"][0]["secretName"] == "keys"
     assert own.kubernetes["exec-train"]["activeDeadlineSeconds"] == str(300 * 60)
     assert own.tasks()["train"].retry_policy.max_retry_count == 3
     assert own.container("refit")["resources"]["resourceMemoryLimit"] == TASKS["refit"].memory  # not named: as it was

@@ -1,152 +1,215 @@
-"""The manifests, rendered as they would be applied: kinds and fields exist, containers are restricted and bounded.
+"""The manifests, rendered as they would be applied: kinds and fields exist, commands run, what is named is there.
 
 Held against schemas only. They have not run on a cluster.
 """
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import click
 import kubernetes_validate
 import pytest
-import yaml
+import typer.main
 
+from pipelines import profile, schedules
+from pvf.cli import app
+from pvforecast import settings
 from pvforecast.settings import Settings
-from tests.debian import program
+from tests import rendered
+from tests.rendered import NAME, OVERLAYS, ROOT, Manifest
 
-ROOT = Path(__file__).resolve().parents[2]
-OVERLAYS = sorted(path.parent.name for path in (ROOT / "kustomize" / "overlays").glob("*/kustomization.yaml"))
 VALIDATOR = ROOT.parent / "shared" / "tools" / "validate-manifests"  # an extra, where it is present
 KUBERNETES = "1.34"
-OF_KUBERNETES = {"v1", "apps/v1", "batch/v1", "networking.k8s.io/v1", "policy/v1", "rbac.authorization.k8s.io/v1"}
+OF_KUBERNETES = {  # all of them in their last version
+    "v1",
+    "apps/v1",
+    "autoscaling/v2",
+    "batch/v1",
+    "networking.k8s.io/v1",
+    "policy/v1",
+    "rbac.authorization.k8s.io/v1",
+    "scheduling.k8s.io/v1",
+}
+OF_OTHERS = {
+    "serving.kserve.io/v1beta1": {"InferenceService"},
+    "eventing.knative.dev/v1": {"Broker", "Trigger"},
+    "sources.knative.dev/v1": {"SinkBinding"},
+    "gateway.networking.k8s.io/v1": {"Gateway", "GRPCRoute", "HTTPRoute"},
+    "gateway.envoyproxy.io/v1alpha1": {
+        *("BackendTrafficPolicy", "ClientTrafficPolicy", "EnvoyProxy", "HTTPRouteFilter", "SecurityPolicy"),
+    },
+    "cert-manager.io/v1": {"Certificate", "Issuer"},
+    "external-secrets.io/v1": {"ExternalSecret"},
+    "keda.sh/v1alpha1": {"ScaledObject"},
+    "monitoring.coreos.com/v1": {"PodMonitor", "PrometheusRule", "ServiceMonitor"},
+    "monitoring.coreos.com/v1alpha1": {"AlertmanagerConfig"},
+}
 OTHER_VARIABLES = {
     "PVF_BUNDLE_URI",  # inference: pins the bundle
     "PVF_MODEL_VERSION",
     "PVF_NAMESPACE",  # inference.transformer: names the source of logged predictions
     "PVF_TRAINING_COMMAND",  # inference.retrain
     "PVF_GIT_COMMIT",  # pvforecast.tracking
+    "PVF_PASSWORD",  # manifests/postgres/databases.sh
 }
-
-Manifest = dict[str, Any]
+QUANTITY = re.compile(r"[1-9][0-9]*(m|[KMGT]i)?")
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)
-def rendered(request: pytest.FixtureRequest) -> str:
-    kustomize = program("kustomize")
-    overlay = ROOT / "kustomize" / "overlays" / request.param
-    return subprocess.run(
-        [kustomize, "build", str(overlay)], capture_output=True, text=True, check=True, timeout=60
-    ).stdout
+def overlay(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-@pytest.fixture(scope="module")
-def manifests(rendered: str) -> list[Manifest]:
-    return [document for document in yaml.safe_load_all(rendered) if document]
+@pytest.fixture
+def manifests(overlay: str) -> list[Manifest]:
+    return rendered.objects(overlay)
 
 
-@pytest.fixture(scope="module")
-def workloads(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """Kind/name -> pod spec of all that starts pods."""
-    found = {_name(manifest): _pod_spec(manifest) for manifest in manifests}
-    return {name: spec for name, spec in found.items() if spec}
-
-
-def test_there_are_overlays() -> None:
-    assert "dev" in OVERLAYS
+def test_there_are_three_overlays() -> None:
+    assert OVERLAYS == ["dev", "prod", "staging"]
 
 
 def test_kinds_of_kubernetes_have_no_unknown_or_wrong_field(manifests: list[Manifest]) -> None:
     core = [manifest for manifest in manifests if manifest["apiVersion"] in OF_KUBERNETES]
-    assert len(core) >= 10
+    assert len(core) >= 40
     for manifest in core:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 
-def test_all_kinds_pass_the_schemas_of_their_projects(rendered: str) -> None:
+def test_all_kinds_pass_the_schemas_of_their_projects(overlay: str) -> None:
     if VALIDATOR.exists():
-        done = subprocess.run([sys.executable, VALIDATOR], input=rendered, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout
+        validate(rendered.text(ROOT / "kustomize" / "overlays" / overlay))
+
+
+def validate(text: str) -> None:
+    done = subprocess.run([sys.executable, VALIDATOR], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.endswith(" documents, 0 errors\n")
+    assert done.stdout.count("\n") == 1, done.stdout
 
 
 def test_custom_kinds_are_the_ones_the_platform_is_written_for(manifests: list[Manifest]) -> None:
-    custom = {m["apiVersion"]: m["kind"] for m in manifests if m["apiVersion"] not in OF_KUBERNETES}
-    assert custom == {
-        "serving.kserve.io/v1beta1": "InferenceService",
-        "eventing.knative.dev/v1": custom.get("eventing.knative.dev/v1"),
-        "sources.knative.dev/v1": "SinkBinding",
-    }
+    for manifest in manifests:
+        if manifest["apiVersion"] not in OF_KUBERNETES:
+            assert manifest["kind"] in OF_OTHERS[manifest["apiVersion"]], rendered.name(manifest)
 
 
-def test_everything_that_runs_is_here(workloads: dict[str, Manifest]) -> None:
-    assert set(workloads) == {
+def test_everything_that_runs_is_here(overlay: str, manifests: list[Manifest]) -> None:
+    ours = {
         "InferenceService/pv-forecast",
+        "Deployment/forecast-stream",
         "Deployment/prediction-log",
+        "Deployment/telemetry",
         "Deployment/retrain-trigger",
+        "Deployment/mlflow",
+        "Deployment/fleet-metrics",
         "CronJob/drift-check",
+        "Job/migrate",
+        "Job/pipeline-schedule",
     }
+    stores = {"StatefulSet/postgres", "StatefulSet/seaweedfs", "StatefulSet/mosquitto"}
+    assert set(rendered.pods(manifests)) == ours | (stores if overlay == "dev" else set())
 
 
-def test_containers_are_restricted(workloads: dict[str, Manifest]) -> None:
-    for name, spec in workloads.items():
-        pod = spec["securityContext"]
-        assert pod["runAsNonRoot"] is True, name
-        assert pod["runAsUser"] > 0, name
-        assert pod["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        assert spec["automountServiceAccountToken"] is False, name
-        for container in _containers(spec):
-            assert container["securityContext"] == {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            }, f"{name}/{container['name']}"
+def test_containers_are_bounded_and_probed(manifests: list[Manifest]) -> None:
+    for where, container in rendered.containers(manifests):
+        for kind in ("requests", "limits"):
+            assert {"cpu", "memory"} <= container["resources"][kind].keys(), where
+        if not where.startswith(("CronJob/", "Job/")) and where != "Deployment/forecast-stream/predictor":
+            assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys(), where
 
 
-def test_containers_are_bounded_and_probed(workloads: dict[str, Manifest]) -> None:
-    for name, spec in workloads.items():
-        for container in _containers(spec):
-            where = f"{name}/{container['name']}"
-            for kind in ("requests", "limits"):
-                assert {"cpu", "memory"} <= container["resources"][kind].keys(), where
-            if not name.startswith("CronJob/"):
-                assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys(), where
+def test_probes_ask_a_port_that_the_container_listens_on(manifests: list[Manifest]) -> None:
+    for where, container in rendered.containers(manifests):
+        named = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+        words = " ".join(container.get("args", []))
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            asked = container.get(probe, {})
+            port = (asked.get("httpGet") or asked.get("tcpSocket") or {}).get("port")
+            if port is not None and "pvforecast/" in container["image"]:
+                assert re.search(rf"\b{named.get(port, port)}\b", words), f"{where}: {probe}"
 
 
-def test_probes_ask_a_port_that_the_container_listens_on(workloads: dict[str, Manifest]) -> None:
-    for name, spec in workloads.items():
-        for container in _containers(spec):
-            named = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
-            listening = {int(word) for word in container["args"] if word.isdigit()}
-            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-                if probe in container:
-                    port = container[probe]["httpGet"]["port"]
-                    assert named.get(port, port) in listening, f"{name}/{container['name']}: {probe}"
+def test_quantities_are_written_as_kubernetes_writes_them(manifests: list[Manifest]) -> None:
+    """Another spelling of the same number is a difference to a GitOps tool."""
+    for manifest in manifests:
+        for key, value in _quantities(manifest):
+            number, unit = re.fullmatch(r"([0-9]+)(.*)", str(value)).groups()  # type: ignore[union-attr]
+            assert QUANTITY.fullmatch(str(value)), f"{rendered.name(manifest)}: {key} {value}"
+            assert isinstance(value, str), f"{rendered.name(manifest)}: {key} {value} needs quotes"
+            larger = {"m": 1000, "Ki": 1024, "Mi": 1024, "Gi": 1024}.get(unit)
+            assert larger is None or int(number) % larger, f"{rendered.name(manifest)}: {key} {value}"
 
 
-def test_images_are_ours_and_versioned(workloads: dict[str, Manifest]) -> None:
-    for spec in workloads.values():
-        for container in _containers(spec):
-            image, _, tag = container["image"].partition(":")
-            assert image in {"pvforecast/app", "pvforecast/serve", "pvforecast/drift"}
-            assert tag == "0.1.0"
+def _quantities(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in ("requests", "limits") and isinstance(inner, dict):
+                yield from inner.items()
+            elif key == "sizeLimit":
+                yield key, inner
+            else:
+                yield from _quantities(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _quantities(inner)
 
 
-def test_commands_name_modules_of_this_tree(workloads: dict[str, Manifest]) -> None:
-    for name, spec in workloads.items():
-        for container in _containers(spec):
-            python, m, module = container["command"]
-            assert (python, m) == ("python", "-m")
-            path = ROOT.joinpath(*module.split("."))
-            assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), f"{name}: {module}"
+def test_commands_are_there_and_take_their_arguments(
+    manifests: list[Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    for where, container in rendered.containers(manifests):
+        if "pvforecast/" not in container["image"]:
+            continue
+        python, m, module = container["command"]
+        assert (python, m) == ("python", "-m"), where
+        seen.add(module)
+        if module == "pvf":
+            _accepts(typer.main.get_command(app), container["args"])
+        elif module in ("mlflow", "inference.drift"):
+            pass  # see below
+        else:
+            assert module.startswith("inference."), where
+            served = import_module(f"{module}.__main__")
+            monkeypatch.setattr(served, "_serve", lambda *_: None)
+            monkeypatch.setattr(served.web, "configure_logging", lambda: None)
+            monkeypatch.setattr(asyncio, "run", lambda _: None)
+            assert served.main(container["args"]) == 0, where
+    assert {"pvf", "mlflow", "inference.drift", "inference.transformer", "inference.ingest"} <= seen
 
 
-def test_the_drift_job_accepts_its_arguments(workloads: dict[str, Manifest], tmp_path: Path) -> None:
+def _accepts(command: click.Command, words: list[str]) -> None:
+    """As far as the command that would run, its options read."""
+    context = command.make_context(words[0], list(words))
+    while isinstance(command, click.Group):
+        name, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert found is not None, words
+        command, context = found, found.make_context(name, list(rest), parent=context)
+
+
+def test_mlflow_s_server_accepts_its_arguments() -> None:
+    (container,) = rendered.pods(rendered.objects("prod"))["Deployment/mlflow"]["spec"]["containers"]
+    command, *words = container["args"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mlflow", command, "--help"], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", done.stdout))
+
+
+def test_the_drift_job_accepts_its_arguments(tmp_path: Path) -> None:
     """It gets as far as the lake, which is empty here (1); a wrong call would end with 2."""
-    (container,) = _containers(workloads["CronJob/drift-check"])
+    (container,) = rendered.pods(rendered.objects("prod"))["CronJob/drift-check"]["spec"]["containers"]
     command = [str(ROOT / ".venv-drift" / "bin" / "python"), *container["command"][1:], *container["args"]]
     environment = {**os.environ, "PVF_LAKE_URI": str(tmp_path)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
@@ -154,120 +217,101 @@ def test_the_drift_job_accepts_its_arguments(workloads: dict[str, Manifest], tmp
     assert "the lake has no parks" in done.stderr
 
 
-def test_variables_are_settings(manifests: list[Manifest], workloads: dict[str, Manifest]) -> None:
-    sources = [m for m in manifests if m["kind"] in {"ConfigMap", "Secret"}]
-    given = {key for manifest in sources for key in manifest.get("data", {})}
-    containers = [container for spec in workloads.values() for container in _containers(spec)]
-    given |= {variable["name"] for container in containers for variable in container.get("env", [])}
+def test_variables_are_settings(overlay: str, manifests: list[Manifest]) -> None:
+    config_maps = [m for m in manifests if m["kind"] == "ConfigMap"]
+    given = {key for manifest in config_maps for key in manifest["data"]}
+    given |= {key for keys in rendered.secrets(manifests).values() for key in keys or ()}
+    given |= {
+        variable["name"] for _, container in rendered.containers(manifests) for variable in container.get("env", [])
+    }
     known = {f"PVF_{field.upper()}" for field in Settings.model_fields} | OTHER_VARIABLES
     assert {name for name in given if name.startswith("PVF_")} <= known
-    assert "PVF_S3_ENDPOINT" in given
+    assert {"PVF_S3_ENDPOINT", "PVF_S3_SECRET_KEY", "PVF_POSTGRES_DSN", "PVF_MQTT_PASSWORD"} <= given
 
 
-def test_every_source_of_variables_exists(manifests: list[Manifest], workloads: dict[str, Manifest]) -> None:
-    """kustomize gives generated ConfigMaps and Secrets new names: every mention must have followed."""
-    there = {(m["kind"], m["metadata"]["name"]) for m in manifests}
-    for name, spec in workloads.items():
-        assert ("ServiceAccount", spec["serviceAccountName"]) in there, name
-        for container in _containers(spec):
-            for source in container["envFrom"]:
-                for kind, key in (("ConfigMap", "configMapRef"), ("Secret", "secretRef")):
-                    if key in source:
-                        assert (kind, source[key]["name"]) in there, f"{name}/{container['name']}"
-
-
-def test_secrets_reach_only_who_needs_them(workloads: dict[str, Manifest]) -> None:
-    holders: dict[str, set[str]] = {}
-    for name, spec in workloads.items():
-        for container in _containers(spec):
-            for source in container["envFrom"]:
-                if "secretRef" in source:
-                    secret = source["secretRef"]["name"].rsplit("-", 1)[0]  # less the hash
-                    holders.setdefault(secret, set()).add(name.partition("/")[2])
-    assert holders == {
-        "pvforecast-s3": {"pv-forecast", "drift-check", "retrain-trigger"},
-        "pvforecast-postgres": {"prediction-log", "retrain-trigger"},
-    }
-
-
-def test_the_bundle_belongs_to_the_deployer(manifests: list[Manifest], workloads: dict[str, Manifest]) -> None:
-    """Git names no model: both containers read it from annotations that `pvf-deploy` owns."""
-    (service,) = [m for m in manifests if m["kind"] == "InferenceService"]
-    assert "pvforecast.io/bundle-uri" not in service["spec"]["predictor"].get("annotations", {})
-    for container in _containers(workloads["InferenceService/pv-forecast"]):
-        pins = {v["name"]: v["valueFrom"]["fieldRef"]["fieldPath"] for v in container["env"]}
-        assert pins["PVF_BUNDLE_URI"] == "metadata.annotations['pvforecast.io/bundle-uri']"
-        assert pins["PVF_MODEL_VERSION"] == "metadata.annotations['pvforecast.io/model-version']"
-
-
-def test_transformer_and_predictor_agree_on_their_port(
-    manifests: list[Manifest], workloads: dict[str, Manifest]
+def test_settings_are_read_as_they_are_meant(
+    overlay: str, manifests: list[Manifest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor, transformer = _containers(workloads["InferenceService/pv-forecast"])
-    assert (predictor["name"], transformer["name"]) == ("kserve-container", "transformer-container")  # KServe's
-    port = predictor["args"][predictor["args"].index("--grpc-port") + 1]
-    (settings,) = [m for m in manifests if m["kind"] == "ConfigMap"]
-    assert settings["data"]["PVF_PREDICTOR_GRPC"] == f"127.0.0.1:{port}"
+    """With the overlay's values the program's own loaders are content: settings, profile and schedules of pipelines."""
+    folder = ROOT / "kustomize" / "overlays" / overlay
+    for name in [name for name in os.environ if name.startswith("PVF_")]:
+        monkeypatch.delenv(name)
+    for key, value in _settings(manifests).items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("PVF_PIPELINE_PROFILE", str(folder / "profile.yaml"))
+    monkeypatch.setenv("PVF_PIPELINE_SCHEDULES", str(folder / "schedules.yaml"))
+    known = settings.load()
+    assert known.s3_bucket in known.lake_uri
+    assert {schedule.name for schedule in schedules.load(known)} == {"ingestion", "training", "maintenance"}
+    assert profile.load(known.pipeline_profile).labels == {NAME: known.kfp_service_account}
 
 
-def test_a_drift_event_reaches_the_trigger(manifests: list[Manifest]) -> None:
-    """job -> SinkBinding -> Broker -> Trigger -> Service -> pods of the Deployment."""
-    by_name = {_name(manifest): manifest for manifest in manifests}
-    binding = by_name["SinkBinding/drift-check"]["spec"]
-    job = by_name["CronJob/drift-check"]["spec"]["jobTemplate"]
-    assert binding["subject"]["selector"]["matchLabels"].items() <= job["metadata"]["labels"].items()
-    assert f"Broker/{binding['sink']['ref']['name']}" in by_name
-    trigger = by_name["Trigger/retrain-on-drift"]["spec"]
-    assert trigger["broker"] == binding["sink"]["ref"]["name"]
-    assert trigger["filter"]["attributes"] == {"type": "io.pvforecast.drift.detected.v1"}
-    service = by_name[f"Service/{trigger['subscriber']['ref']['name']}"]["spec"]
-    pods = by_name["Deployment/retrain-trigger"]["spec"]["template"]["metadata"]["labels"]
-    assert service["selector"].items() <= pods.items()
-
-
-def test_network_is_closed_but_for_what_each_app_needs(
-    manifests: list[Manifest], workloads: dict[str, Manifest]
-) -> None:
-    policies = [m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"]
-    closed = [policy for policy in policies if not policy["podSelector"]]
-    assert [policy["policyTypes"] for policy in closed] == [["Ingress", "Egress"]]
-    selected = {
-        policy["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for policy in policies if policy["podSelector"]
+def test_what_pods_read_of_config_maps_and_secrets_is_there(manifests: list[Manifest]) -> None:
+    """kustomize gives generated ConfigMaps new names: every mention must have followed."""
+    maps = {
+        (m["metadata"]["namespace"], m["metadata"]["name"]): set(m["data"])
+        for m in manifests
+        if m["kind"] == "ConfigMap"
     }
-    assert selected == {name.partition("/")[2] for name in workloads}
+    there = {"ConfigMap": maps, "Secret": rendered.secrets(manifests)}
+    accounts = {(m["metadata"]["namespace"], m["metadata"]["name"]) for m in manifests if m["kind"] == "ServiceAccount"}
+    namespaces = {rendered.name(m): m["metadata"].get("namespace") for m in manifests}
+    for where, pod in rendered.pods(manifests).items():
+        namespace = namespaces[where]
+        assert (namespace, pod["spec"]["serviceAccountName"]) in accounts, where
+        for kind, name, key in rendered.sources(pod["spec"]):
+            keys = there[kind].get((namespace, name), ...)  # type: ignore[call-overload]
+            assert keys is not ..., f"{where}: {kind} {name}"
+            assert key is None or key in keys, f"{where}: {kind} {name}, {key}"
 
 
-def test_objects_carry_the_standard_labels_and_a_namespace(manifests: list[Manifest]) -> None:
+def test_what_tasks_of_pipelines_read_is_there_in_kfp_s_namespace(overlay: str, manifests: list[Manifest]) -> None:
+    wanted = profile.load(ROOT / "kustomize" / "overlays" / overlay / "profile.yaml")
+    maps = {
+        m["metadata"]["name"]: m["data"]
+        for m in manifests
+        if m["kind"] == "ConfigMap" and m["metadata"]["namespace"] == "kubeflow"
+    }
+    for source, names in wanted.config_maps.items():
+        assert set(names) <= maps[source].keys()
+    secrets = rendered.secrets(manifests)
+    for source, names in wanted.secrets.items():
+        assert set(names) <= (secrets["kubeflow", source] or set())
+
+
+def test_tasks_run_the_image_that_the_pods_run(overlay: str, manifests: list[Manifest], tmp_path: Path) -> None:
+    (config,) = [m for m in manifests if m["metadata"]["name"].startswith("pvforecast-pipelines")]
+    file = tmp_path / "profile.yaml"
+    file.write_text(config["data"]["profile.yaml"])
+    images = {c["image"] for _, c in rendered.containers(manifests) if re.search(r"pvforecast/app[:@]", c["image"])}
+    assert {profile.load(file).image} == images
+
+
+def test_objects_carry_the_standard_labels(overlay: str, manifests: list[Manifest]) -> None:
+    bare = {"ConfigMap", "Secret", "NetworkPolicy", "Namespace", "PriorityClass", "Certificate", "Issuer"}
+    bare |= {"ExternalSecret", "PodDisruptionBudget", "HorizontalPodAutoscaler", "ScaledObject"}
     for manifest in manifests:
-        if manifest["kind"] == "Namespace":
-            assert manifest["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+        if manifest["kind"] in bare:
             continue
-        assert manifest["metadata"]["namespace"], _name(manifest)
-        if manifest["kind"] not in {"ConfigMap", "Secret", "NetworkPolicy"}:
-            labels = manifest["metadata"]["labels"]
-            assert labels["app.kubernetes.io/part-of"] == "pvforecast", _name(manifest)
-            assert {
-                "app.kubernetes.io/name",
-                "app.kubernetes.io/component",
-                "app.kubernetes.io/version",
-            } <= labels.keys()
+        labels = manifest["metadata"]["labels"]
+        assert labels["app.kubernetes.io/part-of"] == "pvforecast", rendered.name(manifest)
+        assert {NAME, "app.kubernetes.io/component", "app.kubernetes.io/version"} <= labels.keys()
+    for where, pod in rendered.pods(manifests).items():
+        assert pod["labels"]["app.kubernetes.io/part-of"] == "pvforecast", where
 
 
-def _name(manifest: Manifest) -> str:
-    return f"{manifest['kind']}/{manifest['metadata']['name']}"
+def test_only_what_is_the_cluster_s_has_no_namespace(manifests: list[Manifest]) -> None:
+    for manifest in manifests:
+        of_cluster = manifest["kind"] in {"Namespace", "PriorityClass"}
+        assert of_cluster != ("namespace" in manifest["metadata"]), rendered.name(manifest)
 
 
-def _pod_spec(manifest: Manifest) -> Manifest | None:
-    match manifest:
-        case {"kind": "InferenceService", "spec": {"predictor": spec}}:
-            return dict(spec)
-        case {"kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {"spec": spec}}}}}:
-            return dict(spec)
-        case {"spec": {"template": {"spec": spec}}}:
-            return dict(spec)
-    return None
+def _settings(manifests: list[Manifest]) -> dict[str, str]:
+    (found,) = [m["data"] for m in manifests if re.match("pvforecast-settings-", m["metadata"]["name"])]
+    return dict(found)
 
 
-def _containers(spec: Manifest) -> Iterator[Manifest]:
-    yield from spec.get("initContainers", [])
-    yield from spec["containers"]
+def test_modules_of_commands_are_in_the_tree_or_installed(manifests: list[Manifest]) -> None:
+    for where, container in rendered.containers(manifests):
+        if "pvforecast/" in container["image"]:
+            assert importlib.util.find_spec(container["command"][2]) is not None, where
