@@ -87,6 +87,7 @@ class Profile(BaseModel):
     node_selectors : the same by component.
     tolerations : of taints, for every task.
     labels : of every task's pod, e.g. for network policies.
+    config_map_files : ConfigMap -> folder that its files are found in.
     config_maps, secrets : object in the runs' namespace -> the variables that each task gets from it, by their names.
     tasks : component -> what it may use.
     """
@@ -99,6 +100,7 @@ class Profile(BaseModel):
     node_selectors: dict[str, dict[str, str]] = {}
     tolerations: tuple[Toleration, ...] = ()
     labels: dict[str, str] = {}
+    config_map_files: dict[str, str] = {}
     config_maps: dict[str, tuple[str, ...]] = {}
     secrets: dict[str, tuple[str, ...]] = {}
     tasks: dict[str, Limits] = TASKS
@@ -130,6 +132,8 @@ class Profile(BaseModel):
             )  # fmt: skip
         for label, value in sorted(self.labels.items()):
             kubernetes.add_pod_label(task, label, value)
+        for source, folder in sorted(self.config_map_files.items()):
+            kubernetes.use_config_map_as_volume(task, source, folder)
         for source, names in sorted(self.config_maps.items()):
             kubernetes.use_config_map_as_env(task, source, {name: name for name in names})
         for source, names in sorted(self.secrets.items()):

@@ -85,6 +85,9 @@ def sources(pod_spec: Manifest) -> Iterator[tuple[str, str, str | None]]:
             yield "ConfigMap", volume["configMap"]["name"], None
         if "secret" in volume:
             yield "Secret", volume["secret"]["secretName"], None
+        for source in volume.get("projected", {}).get("sources", []):
+            if "secret" in source and not source["secret"].get("optional"):
+                yield "Secret", source["secret"]["name"], None
 
 
 def secrets(manifests: list[Manifest]) -> dict[tuple[str, str], set[str] | None]:

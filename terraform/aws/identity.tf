@@ -14,7 +14,7 @@ locals {
     alerts     = { namespace = "monitoring", name = "alertmanager" }
     disks      = { namespace = "kube-system", name = "ebs-csi-controller-sa" }
     autoscaler = { namespace = "kube-system", name = "cluster-autoscaler" }
-    pipelines  = { namespace = var.namespace, name = "pipeline-runs" }
+    pipelines  = { namespace = "kubeflow", name = "pvforecast-runs" }
     backup     = { namespace = var.namespace, name = "backup" }
   }
 

@@ -23,6 +23,7 @@ node_selector: {pool: batch}
 node_selectors: {train: {pool: large, disk: ssd}}
 tolerations: [{key: pool, value: batch}, {key: spot, effect: NoExecute}]
 labels: {app.kubernetes.io/name: runs}
+config_map_files: {authority: /etc/authority}
 config_maps: {settings: [PVF_S3_ENDPOINT, PVF_S3_BUCKET]}
 secrets: {keys: [PVF_S3_SECRET_KEY]}
 tasks:
@@ -118,6 +119,7 @@ def test_an_installation_s_profile_sets_image_nodes_resources_and_parallelism(ow
         assert config["podMetadata"] == {"labels": {"app.kubernetes.io/name": "runs"}}
         given = {variable["envVar"] for variable in config["configMapAsEnv"][0]["keyToEnv"]}
         assert given == {"PVF_S3_ENDPOINT", "PVF_S3_BUCKET"}
+        assert config["configMapAsVolume"][0]["mountPath"] == "/etc/authority"
         assert config["secretAsEnv"][0]["secretName"] == "keys"
     assert own.kubernetes["exec-train"]["activeDeadlineSeconds"] == str(300 * 60)
     assert own.tasks()["train"].retry_policy.max_retry_count == 3
