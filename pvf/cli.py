@@ -25,6 +25,7 @@ from pvf.commands import (
     portfolio,
     quarantine,
     status,
+    trace,
     tune,
 )
 from pvforecast.errors import InvalidInput, PvForecastError
@@ -36,6 +37,7 @@ app = typer.Typer(
 drift_app = typer.Typer(no_args_is_help=True, help="Watch parks for drift.")
 for name, group in (("pipeline", pipeline.app), ("model", model.app), ("drift", drift_app)):
     app.add_typer(group, name=name)
+drift_app.command()(trace.trace)
 app.add_typer(data.app, name="data")
 app.command()(backtest.backtest)
 app.command()(canary.canary)

@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.rows import class_row
 
 from pvforecast.errors import NoChampion, NotReady, PromotionConflict
 from pvforecast.objects import ObjectStore
-from pvforecast.tracking import Tracking
+
+if TYPE_CHECKING:
+    from pvforecast.tracking import Tracking  # MLflow takes seconds to import
 
 DEPLOYED_KEY = "models/deployed.json"
 _LOCK = 72_401_002  # advisory lock of this table's creation

@@ -23,6 +23,7 @@ from pvforecast.settings import Settings
 
 EXAMPLE: dict[str, Any] = json.loads((resources.files("inference.drift") / "event.example.json").read_text())
 VERDICT = {"run_id": "r1", "verdict": "refresh", "model_version": "3", "mlflow_run_id": "abc123"}
+_START_S = 120.0  # imports alone take seconds, and on a loaded machine many
 TRAIN = (
     "import json, pathlib, sys, time\n"
     "folder = pathlib.Path(sys.argv[1])\n"
@@ -60,7 +61,7 @@ class Trigger:
             env={**environment, **settings, "PVF_TRAINING_COMMAND": json.dumps(self.command), **self.environment},
             stderr=self.log, stdout=self.log,
         )  # fmt: skip
-        until(lambda: self.process.poll() is not None or _answers(self.url))
+        until(lambda: self.process.poll() is not None or _answers(self.url), _START_S)
         assert self.process.poll() is None, (self.folder / "trigger.log").read_text()
         return self
 
@@ -105,7 +106,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

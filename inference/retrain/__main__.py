@@ -9,12 +9,14 @@ from datetime import timedelta
 
 from inference import web
 from inference.retrain import command
+from inference.retrain.announcer import Announcer
 from inference.retrain.app import build_app
 from inference.retrain.parks import KnownParks
 from inference.retrain.policy import Policy
 from inference.retrain.service import Trigger
 from inference.retrain.store import Store
 from pvforecast import settings, wiring
+from pvforecast.announcing import Outbox
 from pvforecast.errors import InvalidInput
 from pvforecast.lake.tables import PARKS
 
@@ -31,15 +33,22 @@ async def _serve(host: str, port: int, policy: Policy) -> None:
     listener = web.listen(host, port)
     store = Store(dsn)
     trigger = Trigger(store, words, known.home.resolve() / "log" / "retrain", policy, _parks(known))
+    sink = os.environ.get("K_SINK", "")
+    announcer = Announcer(Outbox(dsn), sink) if sink else None
     try:
         store.open()
         trigger.start()
+        if announcer is not None:
+            announcer.start()
         log.info("retrain trigger listens on http://%s:%d, training command: %s", host, port, " ".join(words))
         log.info("%s", policy)
         if not token:
             log.warning("PVF_TRIGGER_TOKEN is not set: whoever reaches this port may send events")
+        log.info("events of promotions go to %s", sink or "nobody: K_SINK is not set, and they wait")
         await web.serve(build_app(trigger, token), listener)
     finally:
+        if announcer is not None:
+            await asyncio.to_thread(announcer.stop)
         await asyncio.to_thread(trigger.stop)
         store.close()
     log.info("retrain trigger stopped")

@@ -17,7 +17,12 @@ from pvforecast.errors import InvalidInput
 
 DRIFT_TYPE = "io.pvforecast.drift.detected.v1"
 CLEARED_TYPE = "io.pvforecast.drift.cleared.v1"
-_SCHEMAS = {DRIFT_TYPE: "event.schema.json", CLEARED_TYPE: "schemas/drift.cleared.v1.json"}
+QUARANTINED_TYPE = "io.pvforecast.data.quarantined.v1"
+_SCHEMAS = {
+    DRIFT_TYPE: "event.schema.json",
+    CLEARED_TYPE: "schemas/drift.cleared.v1.json",
+    QUARANTINED_TYPE: "schemas/data.quarantined.v1.json",
+}
 MAX_BYTES = 1_000_000
 _STRUCTURED = "application/cloudevents+json"
 _HINT = "see inference/drift/event.schema.json and schemas/"

@@ -95,6 +95,8 @@ class Trigger:
             self._parks.expect(cloudevent.parks_of(event))
         if event["type"] == cloudevent.CLEARED_TYPE:
             status, reason = "noted", "the park is as expected again"
+        elif event["type"] == cloudevent.QUARANTINED_TYPE:
+            status, reason = "noted", f"{event['data']['hours']} hours are kept from training"
         elif event["data"]["advice"] == "retrain":
             status, reason = "waiting", ""
         else:

@@ -56,6 +56,7 @@ ALTER TABLE retrain_events DROP CONSTRAINT IF EXISTS retrain_events_status_check
 ALTER TABLE retrain_events ADD CONSTRAINT retrain_events_status_check
     CHECK (status IN ('waiting', 'attached', 'ignored', 'noted', 'escalated'));
 ALTER TABLE retrain_runs ADD COLUMN IF NOT EXISTS outcome text;
+ALTER TABLE retrain_events ADD COLUMN IF NOT EXISTS lost_run bigint REFERENCES retrain_runs;
 CREATE INDEX IF NOT EXISTS retrain_events_of_run ON retrain_events (run_id);
 """
 _DETECTED = "io.pvforecast.drift.detected.v1"
@@ -108,7 +109,7 @@ class Store:
         """
         with self._transaction(locked=True) as connection:
             waiting = connection.execute(
-                "SELECT id, park_id, event_time, greatest(received_at, not_before) AS since, attempts, event"
+                "SELECT id, park_id, event_time, greatest(received_at, not_before) AS since, attempts, event, lost_run"
                 " FROM retrain_events WHERE status = 'waiting' ORDER BY event_time, id"
             ).fetchall()
             if not waiting:
@@ -118,16 +119,16 @@ class Store:
             _note(connection, decision)
             if not decision.claim:
                 return None
-            claimed = [row for row in waiting if row["id"] in set(decision.claim)]
+            claimed = _repeated([row for row in waiting if row["id"] in set(decision.claim)])
             run = connection.execute(
                 "INSERT INTO retrain_runs (status, as_of, reason, event_id, host) VALUES ('active', %s, %s, %s, %s)"
                 " RETURNING *",
-                (claimed[-1]["event_time"], _reason([row["event"] for row in claimed]), claimed[0]["id"], host),
+                (*_arguments(connection, claimed), host),
             ).fetchone()
             assert run is not None
             connection.execute(
-                "UPDATE retrain_events SET status = 'attached', run_id = %s WHERE id = ANY(%s)",
-                (run["id"], list(decision.claim)),
+                "UPDATE retrain_events SET status = 'attached', run_id = %s, lost_run = NULL WHERE id = ANY(%s)",
+                (run["id"], [row["id"] for row in claimed]),
             )
             return run
 
@@ -166,8 +167,14 @@ class Store:
                 pause = policy.pause(attempts) if failed else timedelta(0)
                 connection.execute(
                     "UPDATE retrain_events SET status = 'waiting', reason = %s, attempts = %s, not_before = now() + %s,"
-                    " run_id = NULL WHERE id = %s",
-                    (f"run {run_id} {'failed' if failed else 'was lost'}", attempts, pause, row["id"]),
+                    " run_id = NULL, lost_run = %s WHERE id = %s",
+                    (
+                        f"run {run_id} {'failed' if failed else 'was lost'}",
+                        attempts,
+                        pause,
+                        None if failed else run_id,
+                        row["id"],
+                    ),
                 )
 
     def active(self) -> Row | None:
@@ -189,6 +196,14 @@ class Store:
     def event(self, event_id: str) -> Row | None:
         rows = self._fetch("SELECT * FROM retrain_events WHERE id = %s", (event_id,))
         return rows[0] if rows else None
+
+    def of_park(self, park_id: str, since: datetime) -> list[Row]:
+        """Events about a park at or after `since`, oldest first; those of a fleet that name it too."""
+        return self._fetch(
+            "SELECT * FROM retrain_events WHERE event_time >= %s"
+            " AND (park_id = %s OR event->'data'->'parks' ? %s) ORDER BY event_time, id",
+            (since, park_id, park_id),
+        )
 
     def run(self, run_id: int) -> Row | None:
         rows = self._fetch("SELECT * FROM retrain_runs WHERE id = %s", (run_id,))
@@ -270,6 +285,24 @@ def _note(connection: psycopg.Connection[Row], decision: Decision) -> None:
         connection.execute(
             "UPDATE retrain_runs SET outcome = 'not_cleared' WHERE id = ANY(%s)", (list(decision.unhelped),)
         )
+
+
+def _repeated(claimed: list[Row]) -> list[Row]:
+    """Of the events to claim, those of a lost run alone: it is run again as it was, and what came since follows it."""
+    lost = [row for row in claimed if row["lost_run"] is not None]
+    return [row for row in lost if row["lost_run"] == lost[0]["lost_run"]] if lost else claimed
+
+
+def _arguments(connection: psycopg.Connection[Row], claimed: list[Row]) -> tuple[datetime, str, str]:
+    """As-of, reason and event id of the run of these events.
+
+    A lost run keeps its own: what it submitted may still go on elsewhere, and the same arguments find it there.
+    """
+    if claimed[0]["lost_run"] is not None:
+        lost = connection.execute("SELECT * FROM retrain_runs WHERE id = %s", (claimed[0]["lost_run"],)).fetchone()
+        assert lost is not None
+        return lost["as_of"], lost["reason"], lost["event_id"]
+    return claimed[-1]["event_time"], _reason([row["event"] for row in claimed]), claimed[0]["id"]
 
 
 def _reason(events: list[Row]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -20,8 +21,9 @@ import pytest
 
 from pvforecast.lake import Lake
 from pvforecast.lake.tables import PARKS
+from pvforecast.registry import Promotions
 from pvforecast.settings import Settings
-from tests.retrain_trigger import EXAMPLE, Trigger, Wire, schema, until
+from tests.retrain_trigger import EXAMPLE, VERDICT, Trigger, Wire, schema, until
 
 pytestmark = pytest.mark.stack
 
@@ -29,6 +31,14 @@ pytestmark = pytest.mark.stack
 def _event(number: int = 0, time_: str = "2013-09-21T12:00:00Z", **data: Any) -> dict[str, Any]:
     park = data.get("park_id", EXAMPLE["subject"])
     return {**EXAMPLE, "id": f"event-{number}", "time": time_, "subject": park, "data": {**EXAMPLE["data"], **data}}
+
+
+def _cleared(time_: str) -> dict[str, Any]:
+    data = {
+        "park_id": EXAMPLE["subject"], "day": "2013-10-05", "since": "2013-09-20", "reason": "accepted",
+        "opened_by": "event-0", "reference_id": "r", "detector_set": "v1",
+    }  # fmt: skip
+    return {**EXAMPLE, "id": "cleared", "type": "io.pvforecast.drift.cleared.v1", "time": time_, "data": data}
 
 
 @pytest.fixture
@@ -168,12 +178,7 @@ def test_a_drift_that_comes_back_after_its_run_goes_to_people_and_one_that_was_c
     trigger.post(_event(1, "2013-10-01T12:00:00Z"))
     until(lambda: trigger.event(1)["status"] == "escalated")
     assert trigger.runs()[0]["outcome"] == "not_cleared"
-    cleared = {
-        "park_id": EXAMPLE["subject"], "day": "2013-10-05", "since": "2013-09-20", "reason": "accepted",
-        "opened_by": "event-0", "reference_id": "r", "detector_set": "v1",
-    }  # fmt: skip
-    kind = "io.pvforecast.drift.cleared.v1"
-    answer = trigger.post({**EXAMPLE, "id": "event-2", "type": kind, "time": "2013-10-06T12:00:00Z", "data": cleared})
+    answer = trigger.post(_cleared("2013-10-06T12:00:00Z"))
     assert (answer.status_code, answer.headers["x-pvforecast-outcome"]) == (202, "noted")
     assert trigger.runs()[0]["outcome"] == "cleared"
     trigger.post(_event(3, "2013-10-20T12:00:00Z"))
@@ -319,6 +324,56 @@ def test_a_run_that_died_with_its_trigger_is_lost_and_started_again(dsn: str, tm
         again.wait_for("succeeded")
         assert [row["status"] for row in again.runs()] == ["succeeded", "lost"]
         assert again.event()["run"]["status"] == "succeeded"
+
+
+def test_a_lost_run_is_run_again_as_it_was_and_what_came_since_belongs_to_it(dsn: str, tmp_path: Path) -> None:
+    """On a cluster the lost run may still go on: the same arguments find it there instead of starting a second one."""
+    with Trigger(dsn, tmp_path) as trigger:
+        trigger.hold()
+        trigger.post(_event(0))
+        until(lambda: len(trigger.calls()) == 1)
+    with Trigger(dsn, tmp_path, options=("--coalesce-seconds", "2")) as again:
+        again.post(_event(1, "2013-09-21T13:00:00Z", park_id="another"))
+        until(lambda: len(again.calls()) == 2)
+        again.release()
+        assert again.wait_for("succeeded")["event_ids"] == ["event-0", "event-1"]
+        assert again.calls()[0] == again.calls()[1]
+
+
+def test_hours_kept_from_training_and_clearances_are_noted_and_start_nothing(trigger: Trigger) -> None:
+    base = {"specversion": "1.0", "source": "/pvforecast/drift", "subject": "a", "time": "2013-09-21T12:00:00Z"}
+    held = {"park_id": "a", "first": "2013-09-20T06:00:00Z", "last": "2013-09-20T18:00:00Z", "hours": 13}
+    answer = trigger.post({
+        **base, "id": "held", "type": "io.pvforecast.data.quarantined.v1",
+        "data": {**held, "cause": "outage", "event_id": "event-0"},
+    })  # fmt: skip
+    assert answer.headers["x-pvforecast-outcome"] == "noted"
+    time.sleep(0.6)
+    assert trigger.runs() == []
+
+
+def test_the_trace_of_an_event_leads_from_it_to_the_clearance(dsn: str, tmp_path: Path) -> None:
+    with Trigger(dsn, tmp_path) as trigger:
+        trigger.post(_event(0))
+        trigger.wait_for("succeeded")
+        trigger.post(_cleared("2013-10-06T12:00:00Z"))
+    Promotions(dsn).promote(
+        0, model_version=3, bundle_uri="s3://pvf/b", bundle_id="b", verdict="refresh", reason="fresh data",
+        actor="drift", mlflow_run_id=VERDICT["mlflow_run_id"], event_id="event-0",
+    )  # fmt: skip
+    words = [sys.executable, "-m", "pvf", "drift", "trace", "event-0", "--json"]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PVF_")} | {"PVF_POSTGRES_DSN": dsn}
+    env["PVF_HOME"] = str(tmp_path)
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=120, check=True)
+    steps = {step["step"]: step["id"] for step in json.loads(done.stdout)["steps"]}
+    assert steps.pop("announced")
+    assert steps == {
+        "event": "event-0", "run": "1", "verdict": "r1", "mlflow": "abc123", "promotion": "1", "cleared": "cleared",
+    }  # fmt: skip
+    unknown = subprocess.run(
+        [*words[:-2], "nothing"], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (unknown.returncode, "EVENT_ID" in unknown.stderr) == (1, True)
 
 
 def test_no_event_is_lost_when_postgres_is_away(dsn: str, tmp_path: Path) -> None:
