@@ -29,6 +29,11 @@ LABELS: dict[str, tuple[int, str]] = {
     "status": (8, "an HTTP status, or the state of a row"),
     "type": (2, "`forecast`, `heartbeat`"),
     "severity": (2, "`warning`, `critical`"),
+    "cause": (1, "of a park's open drift: one a park"),
+    "advice": (1, "of a park's open drift"),
+    "event_id": (1, "of a park's open drift: the newest event"),
+    "evidence": (1, "of a park's open drift: a few numbers in words"),
+    "pipeline": (4, "`backfill`, `ingestion`, `maintenance`, `training`"),
     "table": (16, "a table of the lake"),
     "model_version": (1, "of the champion"),
     "bundle_id": (1, "of the champion"),
@@ -175,7 +180,7 @@ _LOOP = (
     Metric("pvf_retrain_last_run_failed", "gauge", "1 when the run that ended last did not succeed.", _R),
     Metric(
         *("pvf_drift_open", "gauge", "1 for a park whose newest drift event was not cleared since."),
-        *(_R, ("park", "severity")),
+        *(_R, ("park", "severity", "cause", "advice", "event_id", "evidence")),
     ),
 )
 
@@ -195,6 +200,9 @@ _LAKE = (
     Metric("pvf_lake_maintained_timestamp_seconds", "gauge", "When maintenance last ran.", _X),
     Metric("pvf_champion_info", "gauge", "The promoted model: always 1.", _X, ("model_version", "bundle_id")),
     Metric("pvf_champion_promoted_timestamp_seconds", "gauge", "When it was promoted.", _X),
+    Metric("pvf_pipeline_last_run_failed", "gauge", "1 when the newest run that ended failed.", _X, ("pipeline",)),
+    Metric("pvf_pipeline_last_success_timestamp_seconds", "gauge", "When a run ended well last.", _X, ("pipeline",)),
+    Metric("pvf_pipeline_next_run_timestamp_seconds", "gauge", "When its schedule is due next.", _X, ("pipeline",)),
 )
 
 METRICS: dict[str, Metric] = {

@@ -26,7 +26,7 @@ from typing import Any
 from kfp import dsl, local
 from kfp.components import load_component_from_text
 
-from pipelines import profile
+from pipelines import ended, profile
 from pipelines.arguments import checked
 from pipelines.compile import PIPELINES, compile_one
 from pvforecast.errors import PvForecastError
@@ -64,9 +64,20 @@ def run(name: str, arguments: dict[str, Any], settings: Settings) -> dict[str, A
         )
         # kfp.local fails on a placeholder that it does not know; a run here has its as_of and needs no schedule.
         runnable = compiled.read_text().replace(dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER, "")
-        with _printing_restored():
+        with _ending(settings.home.resolve(), name), _printing_restored():
             task = load_component_from_text(runnable)(**arguments)
     return dict(task.outputs)
+
+
+@contextlib.contextmanager
+def _ending(home: Path, name: str) -> Iterator[None]:
+    """Note how a run ended, for `pvf metrics`: a failed one must alert."""
+    try:
+        yield
+    except BaseException:
+        ended.note(home, name, failed=True)
+        raise
+    ended.note(home, name, failed=False)
 
 
 @contextlib.contextmanager

@@ -125,12 +125,20 @@ class _FromDatabase(Collector):
             yield named.value("pvf_retrain_last_run_failed", last["status"] != "succeeded")
         drift = named.family("pvf_drift_open")
         for row in drifted[:MOST_PARKS]:
-            drift.add_metric([row["park_id"], row["severity"]], 1)
+            drift.add_metric(_told(row), 1)
         yield drift
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Nothing: registering must not ask Postgres."""
         yield from ()
+
+
+def _told(row: Row) -> list[str]:
+    """The labels of `pvf_drift_open`: what an alert has to say of the event."""
+    data = row["data"]
+    evidence = ", ".join(f"{name} {value}" for name, value in sorted(data["cause"]["evidence"].items()))
+    severity = data.get("severity", "warning")
+    return [row["park_id"], severity, data["cause"]["likely"], data["advice"], row["id"], evidence[:300]]
 
 
 def _authorise(request: Request, token: str) -> None:

@@ -215,10 +215,10 @@ class Store:
         return rows[0] if rows else None
 
     def drifted(self) -> list[Row]:
-        """Parks whose newest drift event was not cleared since, the latest first: park_id, severity, event_time."""
+        """The newest drift event of each park where it was not cleared since, the latest first: id, park_id, data."""
         return self._fetch(
-            "SELECT park_id, severity, event_time FROM (SELECT DISTINCT ON (park_id) park_id, event_time, type,"
-            " coalesce(event->'data'->>'severity', 'warning') AS severity FROM retrain_events WHERE type = ANY(%s)"
+            "SELECT id, park_id, data FROM (SELECT DISTINCT ON (park_id) id, park_id, event_time, type,"
+            " event->'data' AS data FROM retrain_events WHERE type = ANY(%s)"
             " ORDER BY park_id, event_time DESC) newest WHERE type <> %s ORDER BY event_time DESC",
             ([_DETECTED, _CLEARED], _CLEARED),
         )

@@ -1,1 +1,1 @@
-"""What the platform team sees and is told: SLOs, alerts, dashboards. `python -m pvf.monitoring` writes the files from them."""
+"""What the platform team sees and is told: SLOs, alerts. `python -m pvf.monitoring` writes the files from them."""

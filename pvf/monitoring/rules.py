@@ -20,7 +20,7 @@ def groups() -> list[dict[str, Any]]:
         for window in WINDOWS
     ]
     burns = [_burn(slo, burn) for slo in SLOS for burn in BURNS]
-    made = [
+    made: list[dict[str, Any]] = [
         {"name": "pvforecast-slo-errors", "interval": "30s", "rules": inputs + errors},
         {"name": "pvforecast-slo-burn", "rules": burns},
     ]

@@ -1,7 +1,7 @@
 """The service level objectives, and the burn-rate alerts that follow from them.
 
-A burn rate of 1 uses up the error budget of 30 days in just 30 days. An alert asks for a rate over a long window, so that
-it is worth somebody's time, and over a short one, so that it ends when the trouble does.
+A burn rate of 1 uses up the error budget of 30 days in just 30 days. An alert asks for a rate over a long window, so
+that it is worth somebody's time, and over a short one, so that it ends when the trouble does.
 """
 
 from __future__ import annotations

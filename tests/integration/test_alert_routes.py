@@ -39,5 +39,7 @@ def test_an_alert_goes_to(labels: dict[str, str], receivers: str) -> None:
 
 
 def test_every_severity_of_a_rule_has_a_route() -> None:
-    severities = {rule["labels"].get("severity") for group in rules.groups() for rule in group["rules"] if "alert" in rule}
+    severities = {
+        rule["labels"].get("severity") for group in rules.groups() for rule in group["rules"] if "alert" in rule
+    }
     assert severities == {"critical", "warning", "none", None}  # None: the series says it

@@ -418,6 +418,9 @@ def test_metrics_tell_events_and_runs(trigger: Trigger) -> None:
         'pvf_retrain_runs{status="succeeded"} 1.0',
     ):
         assert line in text.splitlines()
+    (drift,) = [line for line in text.splitlines() if line.startswith("pvf_drift_open{")]
+    for label in ('advice="watch"', 'cause="loss_or_soiling"', 'event_id="event-', "power_ratio 0.8985"):
+        assert label in drift
 
 
 @pytest.mark.parametrize(
