@@ -37,7 +37,7 @@ debian:  ## the Debian packages of some tests: installed as root, named otherwis
 
 bench: setup-test  ## NAME=x runs benchmarks/x.py in its environment; the last line is JSON
 	@test -f "benchmarks/$(NAME).py" || { echo "make bench NAME=..., one of:" $(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py)))); exit 2; } >&2
-	@$(if $(filter drift_%,$(NAME)),$(DRIFT_PY),$(PY)) -m benchmarks.$(NAME) $(ARGS)
+	@$(if $(filter drift drift_%,$(NAME)),$(DRIFT_PY),$(PY)) -m benchmarks.$(NAME) $(ARGS)
 
 lock: setup-test  ## requirements/*.in to *.txt; UPGRADE=1 for newer versions
 	@tools/lock

@@ -25,8 +25,8 @@ _BLOCKS_A_YEAR = 26
 _HALVINGS = 14
 
 
-def pseudo_years(days: Days, z: Floats, seed: int, years: int = PSEUDO_YEARS) -> Floats:
-    """Resampled years of `z`. Returns shape [years, 364]; gaps of the reference stay gaps (NaN).
+def pseudo_years(days: Days, seed: int, years: int = PSEUDO_YEARS) -> npt.NDArray[np.int64]:
+    """Resampled years, as rows of `days`. Shape [years, 364]; gaps of the reference stay gaps.
 
     `days` need not be consecutive (several parks may be pooled): a block is 14 rows that are consecutive days.
     """
@@ -41,12 +41,12 @@ def pseudo_years(days: Days, z: Floats, seed: int, years: int = PSEUDO_YEARS) ->
         near = begins[np.minimum(apart, 365 - apart) <= BLOCK_SEASON_DAYS]
         chosen[:, block] = rng.choice(near if len(near) else begins, years)
     rows = chosen[:, :, None] + np.arange(BLOCK_DAYS)
-    return np.asarray(z[rows].reshape(years, -1))
+    return np.asarray(rows.reshape(years, -1))
 
 
 def cusum_threshold(detector: Cusum, years: Floats, alarms_wanted: float) -> float:
-    """The threshold at which `detector` raises `alarms_wanted` alarms a pseudo-year."""
-    return _bisect(lambda h: alarms_a_year(detector, years, h), 0.0, 60.0, alarms_wanted)
+    """The threshold at which `detector` raises `alarms_wanted` alarms a pseudo-year; more than one day can reach."""
+    return _bisect(lambda h: alarms_a_year(detector, years, h), detector.clip - detector.slack, 60.0, alarms_wanted)
 
 
 def distance_threshold(

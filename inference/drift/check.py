@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from inference.drift import causes, cusum, explain, rules
-from inference.drift.days import DayCutter, Days, ParkDays, last_checkable
-from inference.drift.reference import FULL, Reference
-from inference.drift.statistics import TRAILING_FIRST, Statistics
+from inference.drift import causes, explain
+from inference.drift.days import DayCutter, last_checkable
+from inference.drift.observe import Alarm, Observed, observe
+from inference.drift.reference import FULL, PAGE, WARN, Reference
+from inference.drift.statistics import TRAILING_FIRST
 from pvforecast.errors import InvalidInput, NotEnoughData
-from pvforecast.known import Floats
 
-DETECTOR_SET = "v1"
+DETECTOR_SET = "v2"
 """Part of every event's id: changes whenever the detectors do."""
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """`since` is the day from which the detector has been rising; `direction` +1 is more than expected or later."""
-
-    detector: str
-    score: float
-    threshold: float
-    direction: int
-    since: np.datetime64
 
 
 @dataclass(frozen=True)
@@ -36,7 +25,7 @@ class Check:
     Attributes
     ----------
     alarms : empty on a quiet day; one event is made of all of a day's alarms.
-    scores : detector -> (score, threshold), whether it alarmed or not.
+    scores : detector -> (score, threshold at the warn level), whether it alarmed or not.
     distances, psi : Alibi Detect's and PSI's explanation (see `explain`), only where there is an alarm.
     """
 
@@ -49,6 +38,12 @@ class Check:
     cause: causes.Cause | None = None
     distances: tuple[dict[str, Any], ...] = ()
     psi: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def level(self) -> str:
+        """page when any alarm is that rare, else warn; snow melts and calls nobody."""
+        snow = self.cause is not None and self.cause.likely == "snow"
+        return PAGE if not snow and any(alarm.level == PAGE for alarm in self.alarms) else WARN
 
     @property
     def provisional(self) -> bool:
@@ -78,55 +73,22 @@ def check(cutter: DayCutter, reference: Reference, as_of: np.datetime64) -> Chec
             field="as_of", hint="is the meter's data late? the newest day is " + (str(known[1]) if known else "none"),
         )  # fmt: skip
     first = reference.until - np.timedelta64(TRAILING_FIRST, "D")
-    return _judge(cutter.cut(first, day, as_of), reference, as_of)
+    return judge(observe(cutter.cut(first, day, as_of), reference), -1, as_of)
 
 
-def _judge(park: ParkDays, reference: Reference, as_of: np.datetime64) -> Check:
-    expected = reference.expected(park)
-    findings = rules.find(park, expected)
-    monitored = park.days > reference.until
-    hard = {finding.rule: _with_silence(finding.fires & monitored) for finding in findings}
-    faulty = np.any([finding.touched for finding in findings], axis=0)
-    healthy = replace(park, power=np.where(faulty[:, None], np.nan, park.power))
-    statistics = reference.measured(healthy, expected)
-    z = reference.standardised(park.days, statistics)
-
-    detectors = tuple(d for d in cusum.DETECTORS if d.name in reference.thresholds)
-    since_start = {name: values[monitored] for name, values in z.items()}
-    paths = cusum.run(detectors, since_start, reference.thresholds, np.any(list(hard.values()), axis=0)[monitored])
-
-    alarms = [
-        Alarm(finding.rule, float(finding.score[-1]), finding.threshold, 1, park.days[-1])
-        for finding in findings if hard[finding.rule][-1]
-    ]  # fmt: skip
-    alarms += [
-        _last_alarm(name, path, reference, park.days[monitored]) for name, path in paths.items() if path.alarm[-1]
-    ]
-    scores = {finding.rule: (float(finding.score[-1]), finding.threshold) for finding in findings}
-    scores |= {name: (float(path.score[-1]), reference.thresholds[name]) for name, path in paths.items()}
-    result = Check(park.site.park_id, park.days[-1], as_of, reference, tuple(alarms), scores)
-    return _explained(result, park, expected, statistics, z) if alarms else result
-
-
-def _last_alarm(name: str, path: cusum.Path, reference: Reference, days: Days) -> Alarm:
-    since = days[path.began[-1]]
-    return Alarm(name, float(path.score[-1]), reference.thresholds[name], int(path.direction[-1]), since)
-
-
-def _explained(result: Check, park: ParkDays, expected: Floats, statistics: Statistics, z: Statistics) -> Check:
-    since = min(alarm.since for alarm in result.alarms)
-    cause = causes.likely([alarm.detector for alarm in result.alarms], park, expected, statistics, since)
-    tests = explain.as_dicts(explain.by_distance(result.reference, z))
-    shares = explain.as_dicts(explain.by_psi(result.reference, park.days, statistics))
-    return replace(result, cause=cause, distances=tuple(tests), psi=tuple(shares))
-
-
-def _with_silence(fires: rules.Mask) -> rules.Mask:
-    """The first of each run of fires; a rule that alarmed is silent for 7 days."""
-    alarms = np.zeros(len(fires), bool)
-    silent_until = -1
-    for day in np.flatnonzero(fires):
-        if day > silent_until:
-            alarms[day] = True
-            silent_until = int(day) + cusum.COOL_DOWN_DAYS
-    return alarms
+def judge(observed: Observed, row: int, as_of: np.datetime64) -> Check:
+    """What the day in `row` of the watched days came to, with its cause where there is an alarm."""
+    alarms = observed.alarms(row)
+    day, reference = observed.days[row], observed.reference
+    result = Check(observed.park.site.park_id, day, as_of, reference, alarms, observed.scores(row))
+    if not alarms:
+        return result
+    until = observed.up_to(day)
+    tests = explain.as_dicts(explain.by_distance(reference, {name: z[until] for name, z in observed.z.items()}))
+    shares = explain.by_psi(
+        reference, observed.park.days[until], {name: values[until] for name, values in observed.statistics.items()}
+    )
+    return Check(
+        result.park_id, day, as_of, reference, alarms, result.scores, causes.likely(observed, alarms, day),
+        tuple(tests), tuple(explain.as_dicts(shares)),
+    )  # fmt: skip

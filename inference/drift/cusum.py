@@ -13,15 +13,20 @@ import numpy.typing as npt
 from pvforecast.known import Floats
 
 COOL_DOWN_DAYS = 7
+_WINDOW = 14
 
 
 @dataclass(frozen=True)
 class Cusum:
-    """`slack` is subtracted each day: half the shift one wants to find. `clip` bounds a day's z."""
+    """`slack` is subtracted each day: half the shift one wants to find. `clip` bounds a day's z.
+
+    `upward`: only a rise counts, for a statistic whose low side is the weather's.
+    """
 
     statistic: str
     slack: float
     clip: float
+    upward: bool = False
 
     @property
     def name(self) -> str:
@@ -31,15 +36,18 @@ class Cusum:
         """The two sums after one more day; works on any shape."""
         bounded = np.clip(z, -self.clip, self.clip)
         missing = np.isnan(z)
+        fallen = low if self.upward else np.maximum(0.0, low - bounded - self.slack)
         return (
             np.where(missing, high, np.maximum(0.0, high + bounded - self.slack)),
-            np.where(missing, low, np.maximum(0.0, low - bounded - self.slack)),
+            np.where(missing, low, fallen),
         )
 
 
+LEVEL = Cusum("level", slack=0.5, clip=2.5)
 CLEAR_RATIO = Cusum("clr", slack=0.5, clip=2.0)
 CLOCK = Cusum("tc", slack=2.0, clip=4.0)
-DETECTORS = (CLEAR_RATIO, CLOCK)
+PROVIDER = Cusum("cse", slack=0.75, clip=3.0, upward=True)
+DETECTORS = (LEVEL, CLEAR_RATIO, CLOCK, PROVIDER)
 
 
 @dataclass(frozen=True)
@@ -65,21 +73,28 @@ def run(
     z: dict[str, Floats],
     thresholds: dict[str, float],
     other_alarms: npt.NDArray[np.bool_],
+    distances: dict[str, tuple[Floats, npt.NDArray[np.int64]]] | None = None,
 ) -> dict[str, Path]:
     """Run detectors side by side from their start.
 
     An alarm of any of them, or one in `other_alarms` (shape [n], hard rules), sets all sums to zero and holds them
-    there for 7 days: one change is one event.
+    there for 7 days: one change is one event. `distances` (detector -> score, direction; shape
+    [n], NaN where it cannot tell) have no sums: they alarm above their threshold, unless something has within 7 days.
     """
     n = len(other_alarms)
+    distances = distances or {}
     sums = {d.name: (np.zeros(1), np.zeros(1)) for d in detectors}
     since = {d.name: [0, 0] for d in detectors}
     paths = {
         d.name: Path(np.zeros(n), np.ones(n, np.int64), np.zeros(n, np.int64), np.zeros(n, bool)) for d in detectors
     }
+    for name, (score, direction) in distances.items():
+        paths[name] = Path(score, direction, np.maximum(np.arange(n) - _WINDOW, 0), np.zeros(n, bool))
     silent_until = -1
     for day in range(n):
         if day > silent_until:
+            for name, (score, _) in distances.items():
+                paths[name].alarm[day] = score[day] > thresholds[name]
             for detector in detectors:
                 name, path = detector.name, paths[detector.name]
                 before = sums[name]

@@ -7,6 +7,7 @@ holds one whole arc of the sun, and carries the date of the local calendar.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +80,8 @@ class DayCutter:
         self.record = record
         self.site = record.site
         self._features: dict[int, Features] = {}
+        self._available = np.array([run.available_at for run in record.runs], "datetime64[s]")
+        self._newest: list[WeatherRun] = list(accumulate(record.runs, _later))
 
     def cut(self, first: np.datetime64, last: np.datetime64, as_of: np.datetime64) -> ParkDays:
         """The days `first` ... `last` as known at `as_of`.
@@ -107,18 +110,13 @@ class DayCutter:
         return first, min(last, last_checkable(self.site, as_of))
 
     def _build(self, begin: np.datetime64, valid_at: Times) -> Features:
-        return build(WEATHER_ONLY_SPEC, self.site, _run_at(self.record, begin), _NO_HISTORY, begin, valid_at)
+        known = int(np.searchsorted(self._available, begin, side="right"))
+        run = self._newest[known - 1] if known else None
+        return build(WEATHER_ONLY_SPEC, self.site, run, _NO_HISTORY, begin, valid_at)
 
 
-def _run_at(record: ParkRecord, instant: np.datetime64) -> WeatherRun | None:
-    """The newest run available at `instant`; `runs` ascend by `available_at`."""
-    newest: WeatherRun | None = None
-    for run in record.runs:
-        if run.available_at > instant:
-            break
-        if newest is None or run.run_at >= newest.run_at:
-            newest = run
-    return newest
+def _later(one: WeatherRun, other: WeatherRun) -> WeatherRun:
+    return other if other.run_at >= one.run_at else one
 
 
 def _power_at(record: ParkRecord, hours: Times, as_of: np.datetime64) -> Floats:

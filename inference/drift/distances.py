@@ -6,6 +6,7 @@ A test holds both to the same numbers. Values must be free of NaN.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -37,6 +38,16 @@ def cvm(windows: Floats, pool: Floats) -> Floats:
     of_window = (smaller**2).sum(axis=1)
     u = m * of_pool + n * of_window
     return np.asarray(u / (n * m * (n + m)) - (4.0 * n * m - 1.0) / (6.0 * (n + m)))
+
+
+def trailing(test: Callable[[Floats, Floats], Floats], values: Floats, pool: Floats) -> Floats:
+    """Distance of the last 14 valid values up to each place; NaN where there are fewer, or none came in. Shape [n]."""
+    scores = np.full(len(values), np.nan)
+    valid = np.flatnonzero(~np.isnan(values))
+    if len(valid) >= WINDOW and len(pool):
+        windows = np.lib.stride_tricks.sliding_window_view(values[valid], WINDOW)
+        scores[valid[WINDOW - 1 :]] = test(windows, pool)
+    return scores
 
 
 def psi(window: Floats, pool: Floats) -> float:

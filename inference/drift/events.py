@@ -13,13 +13,13 @@ import requests
 
 from inference.drift.causes import RETRAIN, WATCH
 from inference.drift.check import DETECTOR_SET, Check
+from inference.drift.reference import PAGE
 from pvforecast.errors import NotReady, PvForecastError
 
 TYPE = "io.pvforecast.drift.detected.v1"
 SOURCE = "/pvforecast/drift"
 ATTEMPTS = 4
 _BACK_OFF_S = 0.5
-_CRITICAL = {"unit_error", "outage", "frozen_sensor"}
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ def event(check: Check) -> dict[str, Any]:
         "data": {
             "park_id": check.park_id,
             "day": day,
-            "severity": "critical" if check.cause.likely in _CRITICAL else "warning",
+            "level": check.level,
+            "severity": "critical" if check.level == PAGE else "warning",
             "advice": advice,
             "provisional": check.provisional,
             "cause": {"likely": check.cause.likely, "evidence": check.cause.evidence},
@@ -73,6 +74,7 @@ def event(check: Check) -> dict[str, Any]:
                     "threshold": alarm.threshold,
                     "direction": "up" if alarm.direction > 0 else "down",
                     "since": str(alarm.since),
+                    "level": alarm.level,
                 }
                 for alarm in check.alarms
             ],

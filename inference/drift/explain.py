@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from inference.drift import distances
-from inference.drift.reference import EXPLAINED, Reference, pooled
+from inference.drift.reference import EXPLAINED, WARN, Reference, pooled
 from inference.drift.statistics import Statistics, day_of_year
 from pvforecast.known import Floats
 
@@ -56,13 +56,16 @@ def by_distance(reference: Reference, z: Statistics) -> list[Distance]:
     A statistic with fewer than 14 valid days is left out.
     """
     result = []
-    for name in EXPLAINED:
+    thresholds = reference.thresholds[WARN]
+    for name in EXPLAINED[reference.kind]:
+        if f"ks_{name}" not in thresholds:
+            continue
         recent = _last_valid(z[name], distances.WINDOW)
-        if len(recent) < distances.WINDOW or f"ks_{name}" not in reference.thresholds:
+        if len(recent) < distances.WINDOW:
             continue
         pool = pooled(reference, name)
         for test, (distance, p_value) in _alibi(pool, recent).items():
-            threshold = reference.thresholds[f"{test}_{name}"]
+            threshold = thresholds[f"{test}_{name}"]
             result.append(
                 Distance(name, test, distance, threshold, p_value, len(recent), len(pool), distance > threshold)
             )
@@ -77,6 +80,8 @@ def by_psi(reference: Reference, days: np.ndarray[Any, np.dtype[np.datetime64]],
     in_season = np.minimum(apart, 365 - apart) <= PSI_SEASON_DAYS
     result = []
     for name, values in statistics.items():
+        if name not in reference.statistics:
+            continue
         recent = _last_valid(values, PSI_WINDOW)
         season = reference.statistics[name][in_season]
         season = season[~np.isnan(season)]

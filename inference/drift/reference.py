@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from inference.drift import calibrate, cusum, distances, model, rules
+from inference.drift import calibrate, cusum, distances, level, model, rules
 from inference.drift.days import DayCutter, Days, ParkDays
+from inference.drift.level import Level
 from inference.drift.statistics import SCALE_FLOORS, Seasons, Statistics, centred_on_own_past, daily
 from pvforecast.errors import NotEnoughData
 from pvforecast.known import Floats, ParkRecord
@@ -22,9 +24,15 @@ from pvforecast.known import Floats, ParkRecord
 FULL, PROVISIONAL = "full", "provisional"
 MIN_FULL_DAYS = 365  # less does not show every season
 MIN_PROVISIONAL_DAYS = 14
-ALARMS_A_YEAR = {FULL: 0.2, PROVISIONAL: 0.1}
-"""Wanted false alarms of one detector in a year; what comes true was about 1.4 times that on unseen data."""
-EXPLAINED = ("clr", "tc", "lrel")
+WARN, PAGE = "warn", "page"
+ALARMS_A_YEAR = {
+    FULL: {WARN: {"cusum_level": 0.15, "cusum_clr": 0.1, "cusum_tc": 0.05, "cusum_cse": 0.05, "distance": 0.01},
+           PAGE: {"cusum_level": 0.01, "cusum_clr": 0.01, "cusum_tc": 0.01, "cusum_cse": 0.01}},
+    PROVISIONAL: {WARN: {"cusum_clr": 0.1, "cusum_tc": 0.1},
+                  PAGE: {"cusum_clr": 0.01, "cusum_tc": 0.01}},
+}  # fmt: skip
+"""The rate budget: wanted false alarms of each detector in a year, by level. ``distance`` is that of each test."""
+EXPLAINED = {FULL: ("level", "tc", "lrel"), PROVISIONAL: ("clr", "tc", "lrel")}
 _DISTANCE_YEARS = 60
 
 
@@ -39,7 +47,10 @@ class Reference:
     first, until : days it was made from (of the park itself), both included.
     booster_ubj : weather-only median model; empty when provisional.
     days, statistics : shape [m], the pool of healthy days that new days are compared with.
-    thresholds : detector name -> threshold; a detector without one is off.
+    thresholds : level -> detector name -> threshold; a detector without one is off.
+    realised : level -> alarms a year of its detectors together on the resampled reference, by those thresholds.
+    data_versions : lake tables and the versions it was made from.
+    day_level : what turns a day's energy ratio into its level; None when provisional.
     """
 
     park_id: str
@@ -49,8 +60,11 @@ class Reference:
     booster_ubj: bytes
     days: Days
     statistics: Statistics
-    thresholds: dict[str, float]
+    thresholds: dict[str, dict[str, float]]
     pool_parks: tuple[str, ...]
+    realised: dict[str, float] = field(default_factory=dict)
+    data_versions: dict[str, int] = field(default_factory=dict)
+    day_level: Level | None = None
     _seasons: Seasons = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -68,7 +82,9 @@ class Reference:
     def measured(self, park: ParkDays, expected: Floats) -> Statistics:
         """Daily statistics as the pool has them; shape [n]."""
         raw = daily(park, expected)
-        return raw if self.kind == FULL else centred_on_own_past(park.days, raw)
+        if self.day_level is None:
+            return centred_on_own_past(park.days, raw)
+        return raw | {"level": self.day_level.z(level.describe(park, expected), raw["lrel"])}
 
     def standardised(self, days: Days, statistics: Statistics) -> Statistics:
         """z of each day against the pool's season; shape [n]."""
@@ -85,7 +101,12 @@ class Reference:
                 "days": self.days.astype(str).tolist(),
                 "statistics": {name: [_json(v) for v in values] for name, values in self.statistics.items()},
                 "thresholds": self.thresholds,
+                "realised": self.realised,
                 "pool_parks": self.pool_parks,
+                "data_versions": self.data_versions,
+                "day_level": None
+                if self.day_level is None
+                else [b64encode(part).decode() for part in (self.day_level.centre_ubj, self.day_level.spread_ubj)],
             },
             sort_keys=True,
         )
@@ -96,17 +117,27 @@ def from_facts(facts: str, booster_ubj: bytes) -> Reference:
     values = json.loads(facts)
     statistics = {name: np.array(column, np.float64) for name, column in values["statistics"].items()}
     first, until = (np.datetime64(values[name], "D") for name in ("first", "until"))
+    boosters = values["day_level"]
     return Reference(
         values["park_id"], values["kind"], first, until, booster_ubj, np.array(values["days"], "datetime64[D]"),
-        statistics, values["thresholds"], tuple(values["pool_parks"]),
+        statistics, values["thresholds"], tuple(values["pool_parks"]), values["realised"], values["data_versions"],
+        Level(*(b64decode(part) for part in boosters)) if boosters else None,
     )  # fmt: skip
 
 
-def make(record: ParkRecord, until: np.datetime64, others: Sequence[ParkRecord] = ()) -> Reference:
+def make(
+    record: ParkRecord,
+    until: np.datetime64,
+    others: Sequence[ParkRecord] = (),
+    *,
+    since: np.datetime64 | None = None,
+    data_versions: dict[str, int] | None = None,
+) -> Reference:
     """Make a reference from what was known at `until` (an instant).
 
     Parameters
     ----------
+    since : leave out days before it: an accepted change began on it.
     others : parks of a similar climate, used when the park itself has less than a year of days.
 
     Raises
@@ -114,7 +145,7 @@ def make(record: ParkRecord, until: np.datetime64, others: Sequence[ParkRecord] 
     NotEnoughData
         fewer than 14 days are known.
     """
-    own = _healthy(record, until)
+    own = _healthy(record, until, since)
     if own is None or len(own.days) < MIN_PROVISIONAL_DAYS:
         raise NotEnoughData(
             f"{record.site.park_id} has {0 if own is None else len(own.days)} days of metering before {until}",
@@ -122,20 +153,27 @@ def make(record: ParkRecord, until: np.datetime64, others: Sequence[ParkRecord] 
         )  # fmt: skip
     first, last = own.days[0], own.days[-1]
     if len(own.days) >= MIN_FULL_DAYS:
-        statistics = daily(own, model.predict_out_of_fold(own))
+        expected = model.predict_out_of_fold(own)
+        statistics = daily(own, expected)
+        day_level, z = level.fit(own.days, level.describe(own, expected), statistics["lrel"])
+        statistics["level"] = z
         kind, booster, days = FULL, model.train(own), own.days
         pool: tuple[str, ...] = (record.site.park_id,)
     else:
-        known = (_healthy(other, until) for other in others)
+        known = (_healthy(other, until, None) for other in others)
         pools = [park for park in known if park and len(park.days) >= MIN_FULL_DAYS]
         columns = [centred_on_own_past(park.days, daily(park, model.physical(park))) for park in pools]
         days = np.concatenate([np.zeros(0, "datetime64[D]"), *(park.days for park in pools)])
         statistics = {name: np.concatenate([np.zeros(0), *(c[name] for c in columns)]) for name in SCALE_FLOORS}
-        kind, booster = PROVISIONAL, b""
+        kind, booster, day_level = PROVISIONAL, b"", None
         pool = tuple(park.site.park_id for park in pools)
     statistics = {name: np.round(values, 9) for name, values in statistics.items()}  # as they will be stored
-    thresholds = _thresholds(days, statistics, ALARMS_A_YEAR[kind]) if len(days) else {}
-    return Reference(record.site.park_id, kind, first, last, booster, days, statistics, thresholds, pool)
+    found = {name: _calibrated(kind, days, statistics, budget) for name, budget in ALARMS_A_YEAR[kind].items()}
+    return Reference(
+        record.site.park_id, kind, first, last, booster, days, statistics,
+        {name: thresholds for name, (thresholds, _) in found.items()}, pool,
+        {name: rate for name, (_, rate) in found.items()}, data_versions or {}, day_level,
+    )  # fmt: skip
 
 
 def pooled(reference: Reference, statistic: str) -> Floats:
@@ -144,29 +182,41 @@ def pooled(reference: Reference, statistic: str) -> Floats:
     return z[~np.isnan(z)]
 
 
-def _healthy(record: ParkRecord, until: np.datetime64) -> ParkDays | None:
+def _healthy(record: ParkRecord, until: np.datetime64, since: np.datetime64 | None) -> ParkDays | None:
     """The days known at `until`, power blanked on those that a hard rule finds."""
     cutter = DayCutter(record)
     known = cutter.span(until)
     if known is None or known[1] < known[0]:
         return None
-    park = cutter.cut(*known, until)
+    first = known[0] if since is None else max(known[0], since)
+    if known[1] < first:
+        return None
+    park = cutter.cut(first, known[1], until)
     faulty = np.any([finding.touched for finding in rules.find(park, model.physical(park))], axis=0)
     return ParkDays(park.site, park.days, park.features, np.where(faulty[:, None], np.nan, park.power))
 
 
-def _thresholds(days: Days, statistics: Statistics, alarms_wanted: float) -> dict[str, float]:
+def _calibrated(
+    kind: str, days: Days, statistics: Statistics, budget: dict[str, float]
+) -> tuple[dict[str, float], float]:
+    """Thresholds within a rate budget, and the alarms a year that they let through on the resampled reference."""
+    if len(days) == 0:
+        return {}, 0.0
     z = Seasons(days, statistics).standardise(days, statistics)
-    thresholds = {}
-    for number, detector in enumerate(cusum.DETECTORS):
-        years = calibrate.pseudo_years(days, z[detector.statistic], seed=number)
-        thresholds[detector.name] = calibrate.cusum_threshold(detector, years, alarms_wanted)
-    for number, name in enumerate(EXPLAINED):
-        years = calibrate.pseudo_years(days, z[name], seed=100 + number, years=_DISTANCE_YEARS)
-        pool = z[name][~np.isnan(z[name])]
+    rows = calibrate.pseudo_years(days, seed=0)
+    thresholds, realised = {}, 0.0
+    for detector in cusum.DETECTORS:
+        if detector.name in budget:
+            years = z[detector.statistic][rows]
+            found = calibrate.cusum_threshold(detector, years, budget[detector.name])
+            thresholds[detector.name] = found
+            realised += cusum.alarms_a_year(detector, years, found)
+    for name in EXPLAINED[kind] if "distance" in budget else ():
+        years, pool = z[name][rows[:_DISTANCE_YEARS]], z[name][~np.isnan(z[name])]
         for test, distance in (("ks", distances.ks), ("cvm", distances.cvm)):
-            thresholds[f"{test}_{name}"] = calibrate.distance_threshold(distance, years, pool, alarms_wanted)
-    return {name: round(value, 6) for name, value in thresholds.items()}
+            thresholds[f"{test}_{name}"] = calibrate.distance_threshold(distance, years, pool, budget["distance"])
+            realised += budget["distance"]
+    return {name: round(value, 6) for name, value in thresholds.items()}, round(realised, 3)
 
 
 def _json(value: float) -> float | None:

@@ -16,8 +16,10 @@ from pvforecast.known import Floats
 
 ABOVE_CAPACITY = 1.2
 OUTAGE_POWER, OUTAGE_EXPECTED, OUTAGE_HOURS = 0.02, 0.15, 12
+DEAD_POWER, DEAD_EXPECTED, DEAD_HOURS = 0.0005, 0.15, 6
 NIGHT_POWER, NIGHT_HOURS, NIGHT_ELEVATION_DEG = 0.02, 2, -6.0
-FROZEN_HOURS, FROZEN_ABOVE, NAMEPLATE, PLATEAU_EXPECTED = 3, 0.02, 0.95, 0.9
+SCALE_RATIO, SCALE_DAYS, SCALE_EXPECTED_HOURS = 2.2, 2, 1.0
+FROZEN_HOURS, FROZEN_ABOVE, NAMEPLATE, PLATEAU_EXPECTED = 3, 0.02, 0.95, 0.75
 
 Mask = npt.NDArray[np.bool_]
 
@@ -68,6 +70,29 @@ def outage(park: ParkDays, expected: Floats) -> Finding:
     return Finding("outage", OUTAGE_HOURS, daily, daily >= OUTAGE_HOURS, touched_days)
 
 
+def dead(park: ParkDays, expected: Floats) -> Finding:
+    """Nothing at all through most of a day that should have been bright: clouds and snow let something through."""
+    bright = (expected > DEAD_EXPECTED) & ~np.isnan(park.power)
+    nothing = bright & (park.power < DEAD_POWER)
+    score = np.where(nothing.sum(axis=1) == bright.sum(axis=1), nothing.sum(axis=1), 0).astype(np.float64)
+    fires = score >= DEAD_HOURS
+    return Finding("dead", DEAD_HOURS, score, fires, fires)
+
+
+def scale(park: ParkDays, expected: Floats) -> Finding:
+    """Energy wrong by a factor, the same way on days in a row: a unit, or half a plant."""
+    known = ~np.isnan(park.power) & ~np.isnan(expected)
+    energy, forecast = (np.where(known, values, 0.0).sum(axis=1) for values in (park.power, expected))
+    enough = forecast > SCALE_EXPECTED_HOURS
+    factor = np.where(enough, np.maximum(energy, 1e-4) / np.maximum(forecast, 1e-4), 1.0)
+    up, _ = _rows(factor > SCALE_RATIO)
+    down, _ = _rows(factor < 1.0 / SCALE_RATIO)
+    score = np.maximum(up, down)
+    fires = score >= SCALE_DAYS
+    touched = fires | np.append(fires[1:], False)
+    return Finding("scale", SCALE_DAYS, score, fires, touched)
+
+
 def night_power(park: ParkDays, _expected: Floats) -> Finding:
     """Power well after dusk or before dawn: a clock or a meter is wrong."""
     dark = park.feature("sun_elevation") < NIGHT_ELEVATION_DEG
@@ -92,7 +117,7 @@ def frozen(park: ParkDays, expected: Floats) -> Finding:
     return Finding("frozen_values", FROZEN_HOURS, score, fires, fires)
 
 
-RULES: tuple[Callable[[ParkDays, Floats], Finding], ...] = (above_capacity, outage, night_power, frozen)
+RULES: tuple[Callable[[ParkDays, Floats], Finding], ...] = (above_capacity, outage, dead, scale, night_power, frozen)
 
 
 def _rows(true: Mask) -> tuple[Floats, npt.NDArray[np.int64]]:

@@ -16,11 +16,12 @@ from pvforecast.known import Floats
 Statistics = dict[str, Floats]
 """Name -> shape [n], one value a day, NaN where the day cannot tell."""
 
-SCALE_FLOORS = {"clr": 0.01, "tc": 0.03, "lrel": 0.03, "csi": 0.02, "temp": 0.5}
-"""Every statistic, and the smallest scale to standardise it with: a lucky quiet season must not make noise an alarm."""
+SCALE_FLOORS = {"clr": 0.01, "tc": 0.03, "lrel": 0.03, "csi": 0.02, "cse": 0.01, "temp": 0.5}
+"""What is standardised by season, and the smallest scale for it: a lucky quiet season must not make noise an alarm."""
 
 MIN_VALID_SHARE = 0.7
 MIN_CLEAR_HOURS = 3
+ENVELOPE_ELEVATION_DEG = 15.0
 CLEAR_EXPECTED, CLEAR_INDEX = 0.25, 0.75
 SEASON_DAYS, LEFT_OUT_DAYS, MIN_SEASON = 45, 10, 15
 TRAILING_FIRST, TRAILING_LAST, MIN_TRAILING = 45, 7, 8
@@ -37,8 +38,8 @@ def daily(park: ParkDays, expected: Floats) -> Statistics:
     -------
     ``clr`` median of metered / expected - 1 over clear, bright hours; ``tc`` hours by which the power-weighted mean
     hour of the metered day is later than expected; ``lrel`` log of the energy ratio; ``csi`` clear-sky index of the
-    day's irradiance; ``temp`` mean daylight temperature, °C. All NaN on days with less than 70 % of their daylight
-    hours known.
+    day's irradiance; ``cse`` its highest hour with the sun well up (what the provider calls clear); ``temp`` mean
+    daylight temperature, °C. All NaN on days with less than 70 % of their daylight hours known.
     """
     bright = park.feature("sun_elevation") > 0.0
     valid = bright & ~np.isnan(park.power) & ~np.isnan(expected) & ~np.isnan(park.feature("ghi"))
@@ -54,11 +55,13 @@ def daily(park: ParkDays, expected: Floats) -> Statistics:
             "tc": (power @ hour) / energy - (forecast @ hour) / expected_energy,
             "lrel": np.log(np.maximum(energy, 0.01) / expected_energy),
             "csi": _total(park, "ghi", valid) / _total(park, "ghi_clear", valid),
+            "cse": _envelope(park),
             "temp": _total(park, "temp_air", valid) / valid.sum(axis=1),
         }
     enough = day_is_valid & (expected_energy > 0.1)
     known = {name: enough & np.isfinite(values) for name, values in columns.items()}
     known["tc"] &= energy > 0.1
+    known["cse"] = np.isfinite(columns["cse"])  # says nothing of the meter, and needs none
     return {name: np.where(known[name], values, np.nan) for name, values in columns.items()}
 
 
@@ -97,6 +100,9 @@ class Seasons:
         """Robust z of each day; NaN where fewer than 15 reference days are in season. Shape as `days`."""
         result = {}
         for name, values in statistics.items():
+            if name not in SCALE_FLOORS:
+                result[name] = values  # a level is a z by itself
+                continue
             z = np.full(len(days), np.nan)
             for row in np.flatnonzero(~np.isnan(values)):
                 centre, scale = self._usual(name, days[row])
@@ -127,6 +133,12 @@ def day_of_year(days: Days) -> npt.NDArray[np.int64]:
 
 def _total(park: ParkDays, feature: str, valid: npt.NDArray[np.bool_]) -> Floats:
     return np.asarray(np.where(valid, park.feature(feature), 0.0).sum(axis=1))
+
+
+def _envelope(park: ParkDays) -> Floats:
+    high = park.feature("sun_elevation") > ENVELOPE_ELEVATION_DEG
+    highest = np.where(high, np.nan_to_num(park.feature("clear_sky_index"), nan=-1.0), -1.0).max(axis=1)
+    return np.asarray(np.where(highest > 0.0, highest, np.nan))
 
 
 def _nanmedian(rows: Floats) -> Floats:

@@ -14,30 +14,38 @@ from pvforecast.lake.tables import GENERATION, PARKS, WEATHER
 BEGAN = pd.Timestamp("2020-01-01", tz="UTC")
 
 
-def fill(lake: Lake, record: ParkRecord) -> None:
-    """Register the park and store its record, as ingestion would have."""
-    park_id = record.site.park_id
-    facts = {"id": park_id, **{name: value for name, value in record.site.as_dict().items() if name != "park_id"}}
-    row = {"park_id": park_id, "valid_from": BEGAN, "recorded_at": BEGAN, "facts": json.dumps(facts)}
-    lake.append_new(PARKS, pd.DataFrame([row]))
-    generation = {"park_id": park_id, "power_kw": record.power_kw, "completeness": 1.0, "period_s": np.int32(3600)}
+def fill(lake: Lake, *records: ParkRecord) -> None:
+    """Register the parks and store their records, as ingestion would have."""
+    lake.append_new(PARKS, pd.DataFrame([_facts(record) for record in records]))
+    lake.append_new(GENERATION, pd.concat([_generation(record) for record in records], ignore_index=True))
+    lake.append_new(WEATHER, pd.concat([_weather(record) for record in records], ignore_index=True))
+
+
+def _facts(record: ParkRecord) -> dict[str, object]:
+    facts = {"id": record.site.park_id, **{k: v for k, v in record.site.as_dict().items() if k != "park_id"}}
+    return {"park_id": record.site.park_id, "valid_from": BEGAN, "recorded_at": BEGAN, "facts": json.dumps(facts)}
+
+
+def _generation(record: ParkRecord) -> pd.DataFrame:
+    facts = {"park_id": record.site.park_id, "power_kw": record.power_kw, "completeness": 1.0}
     times = {"valid_at": _utc(record.valid_at), "available_at": _utc(record.available_at)}
-    lake.append_new(GENERATION, pd.DataFrame({**times, **generation}))
-    runs = [
-        pd.DataFrame(
-            {
-                "park_id": park_id,
-                "source": run.source,
-                "run_at": _utc(np.repeat(run.run_at, len(run.valid_at))),
-                "available_at": _utc(np.repeat(run.available_at, len(run.valid_at))),
-                "valid_at": _utc(run.valid_at),
-                "period_s": np.int32(3600),
-                **{name: run.variables.get(name, np.full(len(run.valid_at), np.nan)) for name in WEATHER_VARIABLES},
-            }
-        )
-        for run in record.runs
-    ]
-    lake.append_new(WEATHER, pd.concat(runs, ignore_index=True))
+    return pd.DataFrame({**times, **facts, "period_s": np.int32(3600)})
+
+
+def _weather(record: ParkRecord) -> pd.DataFrame:
+    lengths = [len(run.valid_at) for run in record.runs]
+    columns: dict[str, object] = {
+        "park_id": record.site.park_id,
+        "source": np.repeat([run.source for run in record.runs], lengths),
+        "run_at": _utc(np.repeat([run.run_at for run in record.runs], lengths)),
+        "available_at": _utc(np.repeat([run.available_at for run in record.runs], lengths)),
+        "valid_at": _utc(np.concatenate([run.valid_at for run in record.runs])),
+        "period_s": np.int32(3600),
+    }
+    for name in WEATHER_VARIABLES:
+        parts = [run.variables.get(name, np.full(len(run.valid_at), np.nan)) for run in record.runs]
+        columns[name] = np.concatenate(parts)
+    return pd.DataFrame(columns)
 
 
 def _utc(times: np.ndarray) -> pd.DatetimeIndex:

@@ -3,14 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inference.drift.cusum import CLEAR_RATIO, CLOCK, COOL_DOWN_DAYS, DETECTORS, Path, alarms_a_year, run
+from inference.drift.cusum import CLEAR_RATIO, CLOCK, COOL_DOWN_DAYS, PROVIDER, Path, alarms_a_year, run
 
 THRESHOLDS = {"cusum_clr": 8.0, "cusum_tc": 4.0}
 QUIET = np.zeros(40, bool)
 
 
 def _run(clr: np.ndarray, tc: np.ndarray | None = None, other: np.ndarray = QUIET) -> dict[str, Path]:
-    return run(DETECTORS, {"clr": clr, "tc": np.zeros(len(clr)) if tc is None else tc}, THRESHOLDS, other[: len(clr)])
+    return run(
+        (CLEAR_RATIO, CLOCK),
+        {"clr": clr, "tc": np.zeros(len(clr)) if tc is None else tc},
+        THRESHOLDS,
+        other[: len(clr)],
+    )
 
 
 def test_a_lasting_shift_alarms_when_the_sum_passes_the_threshold_and_tells_since_when() -> None:
@@ -71,3 +76,20 @@ def test_the_vectorised_count_agrees_with_the_path(detector) -> None:  # type: i
     )
     assert one_by_one > 20
     assert alarms_a_year(detector, z, 5.0) == pytest.approx(one_by_one / 20 * 365 / 364)
+
+
+def test_a_rise_only_detector_ignores_a_fall() -> None:
+    fallen, risen = np.full(30, -3.0), np.full(30, 3.0)
+    for values, expected in ((fallen, False), (risen, True)):
+        path = run((PROVIDER,), {"cse": values}, {"cusum_cse": 5.0}, QUIET[:30])["cusum_cse"]
+        assert path.alarm.any() == expected
+
+
+def test_a_distance_alarms_above_its_threshold_and_keeps_the_silence_of_the_others() -> None:
+    score = np.full(30, 0.9)
+    score[:5] = np.nan
+    hard = np.zeros(30, bool)
+    hard[3] = True
+    up = np.ones(30, np.int64)
+    paths = run((), {}, {"ks_level": 0.5}, hard, {"ks_level": (score, up)})
+    assert np.flatnonzero(paths["ks_level"].alarm).tolist() == [11, 19, 27]
