@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,14 @@ def parks(store: ObjectStore) -> list[str]:
     """Ids of all parks that have a snapshot."""
     prefix = "snapshots/latest/"
     return [key.removeprefix(prefix).removesuffix(".json") for key in store.keys(prefix)]
+
+
+def keys_of(store: ObjectStore, park_id: str) -> Iterator[str]:
+    """Every object about one park, its pointer first: without it nobody is led to the others."""
+    if store.exists(f"snapshots/latest/{park_id}.json"):
+        yield f"snapshots/latest/{park_id}.json"
+    yield from store.keys(f"snapshots/index/{park_id}/")
+    yield from store.keys(f"snapshots/objects/{park_id}/")
 
 
 def _object_key(park_id: str, snapshot_id: str) -> str:

@@ -41,6 +41,16 @@ _SELECT: LiteralString = """
 SELECT id, type, time, park_ids, inferenceservice, namespace, component, endpoint, request_id, data, received_at
 FROM prediction_log
 """
+# Requests hold `instances`, responses `predictions`: one entry a park.
+_CUT: LiteralString = """
+UPDATE prediction_log SET park_ids = array_remove(park_ids, %(park)s), data = (
+    SELECT jsonb_object_agg(part, CASE WHEN part IN ('instances', 'predictions') THEN (
+        SELECT coalesce(jsonb_agg(entry ORDER BY at), '[]')
+        FROM jsonb_array_elements(whole) WITH ORDINALITY e(entry, at)
+        WHERE entry ->> 'park_id' IS DISTINCT FROM %(park)s
+    ) ELSE whole END) FROM jsonb_each(data) AS d(part, whole)
+) WHERE park_ids @> ARRAY[%(park)s]
+"""
 
 
 async def ensure(connection: psycopg.AsyncConnection[Any]) -> None:
@@ -75,6 +85,15 @@ def recent(dsn: str, park_id: str, limit: int = 100) -> list[Row]:
     """The newest responses that hold a forecast of the park, newest first."""
     wanted = (RESPONSE, [park_id], limit)
     return _rows(dsn, _SELECT + "WHERE type = %s AND park_ids @> %s ORDER BY time DESC LIMIT %s", wanted)
+
+
+def forget(dsn: str, park_id: str) -> int:
+    """Delete what was asked and answered about a park; others' parts of the same messages stay. Returns the events."""
+    with psycopg.connect(dsn, connect_timeout=5) as connection:
+        if connection.execute("SELECT to_regclass('prediction_log')").fetchone() == (None,):
+            return 0
+        alone = connection.execute("DELETE FROM prediction_log WHERE park_ids = ARRAY[%s]", (park_id,)).rowcount
+        return alone + connection.execute(_CUT, {"park": park_id}).rowcount
 
 
 def count(dsn: str) -> int:

@@ -114,6 +114,35 @@ def retire_park(
     print(f"retired {park_id}")
 
 
+@app.command("erase")
+def erase_park(
+    park_id: ParkId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only what it means is said.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete everything stored about a park, for good (docs/governance.md): not to be undone."""
+    from pvf import erasing
+
+    if not yes:
+        raise InvalidInput(
+            f"rows, snapshots and logged forecasts of {park_id} would be deleted for good, and no earlier version of"
+            " the lake could be read any more",
+            field="--yes",
+            hint="`pvf park retire` takes it out of service and keeps everything",
+        )
+    erased = erasing.erase(load(), park_id)
+    if as_json:
+        print(json.dumps(erased.as_dict()))
+    elif not erased.anything:
+        print(f"nothing is stored about {park_id}")
+    else:
+        rows = ", ".join(f"{number} of {table}" for table, number in erased.rows.items() if number) or "none"
+        print(
+            f"erased {park_id}: rows: {rows}; {erased.snapshots} objects of snapshots; {erased.logged} logged messages;"
+        )
+        print(f"messages; {erased.events} drift events. Earlier versions of the lake are gone. Backups still hold it.")
+
+
 def _change(park_id: str, facts: dict[str, Any], valid_from: str | None, correct: bool) -> Park:
     from pvforecast import fleet
     from pvforecast.parks import parse
