@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pvf.commands import (
     backtest,
+    backup,
     canary,
     data,
     explain,
@@ -38,6 +39,7 @@ drift_app = typer.Typer(no_args_is_help=True, help="Watch parks for drift.")
 for name, group in (("pipeline", pipeline.app), ("model", model.app), ("drift", drift_app)):
     app.add_typer(group, name=name)
 drift_app.command()(trace.trace)
+app.add_typer(backup.app, name="backup")
 app.add_typer(data.app, name="data")
 app.command()(backtest.backtest)
 app.command()(canary.canary)

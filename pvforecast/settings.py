@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     lake_uri: str = "s3://pvf/lake"  # or a local folder
 
     postgres_dsn: SecretStr = SecretStr("")
+    mlflow_dsn: SecretStr = SecretStr("")  # MLflow's database, for backups alone
     mlflow_uri: str = ""
 
     predictor_grpc: str = "127.0.0.1:8081"
@@ -85,6 +86,11 @@ class Settings(BaseSettings):
     inference_service: str = ""  # namespace/name on a cluster; empty: servers follow models/deployed.json
     rollout_timeout_s: float = Field(default=900, gt=0)  # for how long its new pods may take to serve
     api_key: SecretStr = SecretStr("")  # of the gateway
+
+    backup_uri: str = ""  # a folder, or s3://bucket/prefix
+    backup_s3_endpoint: str = ""  # of that bucket, where it is another store's
+    backup_s3_access_key: SecretStr = SecretStr("")
+    backup_s3_secret_key: SecretStr = SecretStr("")
 
     log_retention_days: int = Field(default=30, ge=8)  # how far back the log of each table reaches
     pin_days: int = Field(default=90, ge=8)  # how long the data of a model that was not promoted are kept

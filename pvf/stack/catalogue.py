@@ -88,6 +88,7 @@ class Plan:
             }
         if "postgres" in self.names:
             values["postgres_dsn"] = SecretStr(postgres.dsn(port("postgres"), "pvf", self.keys.pvf_password))
+            values["mlflow_dsn"] = SecretStr(postgres.dsn(port("postgres"), "mlflow", self.keys.mlflow_password))
         if "predictor" in self.names:
             values["predictor_grpc"] = f"127.0.0.1:{port('predictor-grpc')}"
         if "transformer" in self.names:
