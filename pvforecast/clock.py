@@ -73,6 +73,12 @@ class ClockReport:
         if not self.corrected:
             ends = ": labels by the end of the interval?" if self._asks_for_label else ""
             return f"in step with the sun ({self.residual_minutes:+.0f} min{ends})"
+        done = f"corrected, {self.residual_minutes:+.0f} min remain" if applied else "not corrected, as was asked for"
+        return f"{self.fault}: {done}"
+
+    @property
+    def fault(self) -> str:
+        """What is wrong for sure, in words; empty when nothing is."""
         found = []
         if self.follows_dst:
             found.append(f"follows daylight-saving time against its label (jumps seen: {', '.join(self.dst_jumps)})")
@@ -80,8 +86,7 @@ class ClockReport:
             found.append(f"{self.offset_minutes:+d} min against the sun")
         if self._label_end(self.offset_minutes):
             found[-1] += f", as labels by the end of their interval of {self.period_minutes} min would be"
-        done = f"corrected, {self.residual_minutes:+.0f} min remain" if applied else "not corrected, as was asked for"
-        return f"{' and '.join(found)}: {done}"
+        return " and ".join(found)
 
     @property
     def in_step(self) -> bool:

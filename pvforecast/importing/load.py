@@ -16,7 +16,7 @@ import pandas as pd
 
 from pvforecast import fleet, quarantine
 from pvforecast.errors import InvalidInput
-from pvforecast.importing import checking, generation, tables, weather
+from pvforecast.importing import checking, generation, sunlight, tables, weather
 from pvforecast.importing.cells import Faults
 from pvforecast.importing.context import Context, Facts
 from pvforecast.importing.files import shown
@@ -126,12 +126,18 @@ def run(
     report = Report(kind, shown(path), dry_run=options.dry_run)
     before = _identity(path)
     survey = _survey(module, path, context, options, progress)
-    _judge(survey, options, shown(path))
+    refusal = _judge(survey, options, shown(path))
     periods = survey.periods(context, module, report.notes)
+    if options.max_bad < 1.0:
+        findings = survey.sunlight.findings(parks, periods, mapping.label)
+        refusal = refusal or sunlight.judge(findings, shown(path), report.notes)
     _describe(report, survey, context, kind, periods)
     report.seconds["survey"] = round(time.perf_counter() - began, 2)
     if options.dry_run:
+        report.notes += [f"it would be refused: {refusal}"] if refusal else []
         return report, survey
+    if refusal:
+        raise refusal
     if _identity(path) != before:
         raise InvalidInput("changed while it was read", field=shown(path), hint="wait until it is whole")
     context.doubles.counting = False
@@ -183,15 +189,17 @@ def _survey(module: Any, path: Path, context: Context, options: Options, progres
     return survey
 
 
-def _judge(survey: Survey, options: Options, where: str) -> None:
+def _judge(survey: Survey, options: Options, where: str) -> InvalidInput | None:
+    """Why the file is refused; raises where there is nothing to show of it."""
     if survey.good <= 0:
         if survey.bad:
             raise _refused(survey, "no row can be used", where)
         raise InvalidInput("has no row with a value", field=where, hint="a header line and rows are expected")
     if options.strict and survey.bad:
-        raise _refused(survey, f"{survey.bad:,} of {survey.rows:,} rows are bad (--strict)", where)
+        return _refused(survey, f"{survey.bad:,} of {survey.rows:,} rows are bad (--strict)", where)
     if survey.rows > SMALL and survey.bad > options.max_bad * survey.rows:
-        raise _refused(survey, f"{survey.bad / survey.rows:.0%} of its rows are bad", where)
+        return _refused(survey, f"{survey.bad / survey.rows:.0%} of its rows are bad", where)
+    return None
 
 
 def _refused(survey: Survey, why: str, where: str) -> InvalidInput:

@@ -16,6 +16,7 @@ from pvforecast.errors import InvalidInput
 from pvforecast.importing.cells import Faults, Times
 from pvforecast.importing.context import Context
 from pvforecast.importing.mapping import duration
+from pvforecast.importing.sunlight import Sunlight
 from pvforecast.importing.tables import Chunk
 
 SHOWN_BAD = 10
@@ -66,6 +67,7 @@ class Survey:
     steps : group -> seconds between neighbours -> how often. The group is a park, for weather a park and a source.
     runs : distinct (source, run) pairs.
     daily, profile : park id -> day or hour of day (UTC) -> sum and count of `shown`, for a plot.
+    sunlight : the radiation of some parks, to be held against the sun.
     """
 
     rows: int = 0
@@ -85,6 +87,7 @@ class Survey:
     sources: Counter[str] = field(default_factory=Counter)
     daily: dict[str, dict[Any, tuple[float, int]]] = field(default_factory=dict)
     profile: dict[str, dict[Any, tuple[float, int]]] = field(default_factory=dict)
+    sunlight: Sunlight = field(default_factory=Sunlight)
 
     @property
     def good(self) -> int:
@@ -113,6 +116,7 @@ class Survey:
             self.spans[str(park)] = min(first, before[0]), max(last, before[1])
         if "run_at" in good:
             self._weather(good)
+            self.sunlight.add(good)
         self._count_steps(good, kind.SERIES, kind.TIME)
         if draw:
             self._draw(good, kind.TIME, "power_kw" if "power_kw" in good else "ghi")

@@ -16,11 +16,14 @@ from benchmarks.lake import bad_inputs, corpus
 from pvf import cli
 from pvforecast import fleet, quarantine, wiring
 from pvforecast.errors import InvalidInput
-from pvforecast.importing import fleets, load
+from pvforecast.importing import fleets, load, sunlight
 from pvforecast.importing.mapping import Mapping
+from pvforecast.importing.sunlight import Sunlight
 from pvforecast.lake import Lake, records
 from pvforecast.lake.tables import GENERATION, PARKS, RAW_GENERATION, RAW_WEATHER, WEATHER
 from pvforecast.settings import Settings
+from pvforecast.sources.pvdaq_samples import PARKS as SAMPLES
+from pvforecast.sources.pvdaq_samples import PvdaqSamples
 
 ROOT = Path(__file__).resolve().parents[2]
 HOURS = pd.date_range("2024-06-01", periods=72, freq="h", tz="UTC")
@@ -178,6 +181,67 @@ def test_observed_weather_becomes_a_run_each_local_midnight(lake: Lake, tmp_path
     full = next(run for run in runs if run.run_at == np.datetime64("2024-05-31T22:00:00") + np.timedelta64(1, "D"))
     assert full.available_at == full.run_at
     assert len(full.valid_at) == 48
+
+
+@pytest.fixture(scope="module")
+def month() -> pd.DataFrame:
+    """Weather of System 50 in a clear autumn, a run a day: storms of a summer move a month by a quarter hour."""
+    begin, end = datetime(2012, 9, 10, tzinfo=UTC), datetime(2012, 10, 20, tzinfo=UTC)
+    rows = PvdaqSamples().weather(SAMPLES[:1], begin, end).rows
+    return rows.loc[rows.period_s == 3600, ["park_id", "run_at", "available_at", "valid_at", "ghi", "temp_air"]]
+
+
+@pytest.mark.parametrize("minutes", [60, 30, -30, -60])
+def test_weather_whose_labels_the_sun_contradicts_is_refused_before_anything_is_stored(
+    tmp_path: Path, month: pd.DataFrame, minutes: int
+) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    fleet.register(lake, SAMPLES[0])
+    late = month.assign(valid_at=month.valid_at + pd.Timedelta(minutes=minutes))
+    path = written(tmp_path / "w.csv", late)
+    with pytest.raises(
+        InvalidInput, match=rf"pvdaq-50: ghi: \{minutes:+d} min against the sun.*--label end"
+    ) as refused:
+        bring(lake, "weather", path)
+    assert ("labels by the end of their interval" in str(refused.value)) == (minutes == 60)
+    assert lake.version(RAW_WEATHER) == -1
+    assert any("it would be refused" in note for note in bring(lake, "weather", path, dry_run=True).notes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("days", "wrongly_refused"), [(22, 1), (40, 1), (90, 0)])
+def test_how_often_a_shift_is_found_and_a_right_file_refused(days: int, wrongly_refused: int) -> None:
+    """31 stretches of System 50's weather, each as it is and an hour late."""
+    rows = (
+        PvdaqSamples().weather(SAMPLES[:1], datetime(2011, 4, 16, tzinfo=UTC), datetime(2013, 12, 31, tzinfo=UTC)).rows
+    )
+    rows = rows[rows.period_s == 3600].drop_duplicates("valid_at")[["park_id", "valid_at", "ghi"]]
+    periods = {(SAMPLES[0].id, "nsrdb"): 3600}
+    refused = {0: 0, 60: 0}
+    for begin in pd.date_range("2011-04-20", "2013-12-01", freq="31D", tz="UTC"):
+        some = rows[(rows.valid_at >= begin) & (rows.valid_at < begin + pd.Timedelta(days=days))]
+        for minutes in refused:
+            light = Sunlight()
+            light.add(some.assign(valid_at=some.valid_at.dt.tz_localize(None) + pd.Timedelta(minutes=minutes)))
+            found = light.findings(SAMPLES, periods, "start")
+            refused[minutes] += sunlight.judge(found, "file", []) is not None
+    assert refused == {0: wrongly_refused, 60: 31}
+
+
+def test_weather_in_step_with_the_sun_is_loaded_and_so_is_what_somebody_insists_on(
+    tmp_path: Path, month: pd.DataFrame
+) -> None:
+    late = written(tmp_path / "late.csv", month.assign(valid_at=month.valid_at + pd.Timedelta(hours=1)))
+    for name, path, mapping, options in (
+        ("right", written(tmp_path / "right.csv", month), Mapping(), {}),
+        ("said", late, Mapping(label="end"), {}),
+        ("insists", late, Mapping(), {"max_bad": 1.0}),
+    ):
+        lake = Lake(str(tmp_path / name))
+        fleet.register(lake, SAMPLES[0])
+        assert bring(lake, "weather", path, mapping, **options).loaded == len(month)
+        moved = lake.read(RAW_WEATHER).to_pandas(use_threads=False)
+        assert (moved.valid_at.min() == month.valid_at.min()) == (name != "insists")
 
 
 def test_the_hour_that_autumn_has_twice_is_told_by_the_order_of_the_file(lake: Lake, tmp_path: Path) -> None:
