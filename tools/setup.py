@@ -1,8 +1,9 @@
-"""Makes the virtual environments: `python3.11 -m tools.setup [--test]`.
+"""Makes the virtual environments: `python3.11 -m tools.setup [--test] [--policy]`.
 
 .venv-uv     the installer, by pip (the only thing pip installs)
 .venv        the platform: requirements/main.txt, with --test also requirements/test.txt
 .venv-drift  the drift job with its own, older pins: requirements/drift.txt
+.venv-policy with --policy: checks of the manifests, requirements/policy.txt
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ UV = Environment(".venv-uv", ("uv.txt",))
 MAIN = Environment(".venv", ("main.txt",))
 MAIN_AND_TEST = Environment(".venv", ("main.txt", TEST_FILE))
 DRIFT = Environment(".venv-drift", ("drift.txt",))
-ABOUT_MB = {".venv-uv": 80, ".venv": 1600, ".venv-drift": 650}
+POLICY = Environment(".venv-policy", ("policy.txt",))
+ABOUT_MB = {".venv-uv": 80, ".venv": 1600, ".venv-drift": 650, ".venv-policy": 250}
 SPARE_MB = 1500  # the data of a first run, and what the cache holds beside the environments
 BUILD = ROOT / "requirements" / "build.txt"
 FROM_SOURCE = "kfp-server-api"  # pure Python, published without a wheel
@@ -51,10 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Sets up what is missing and returns the exit status."""
     parser = argparse.ArgumentParser(prog="tools.setup")
     parser.add_argument("--test", action="store_true", help="also install what the tests and linters need")
+    parser.add_argument("--policy", action="store_true", help="also make the environment of the manifests' checks")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # An environment with the test packages keeps them: `make run` would else undo what `make test` did.
-    test = parser.parse_args(argv).test or TEST_FILE in MAIN.stamp()
-    wanted = [MAIN_AND_TEST if test else MAIN, DRIFT]
+    options = parser.parse_args(argv)
+    test = options.test or TEST_FILE in MAIN.stamp()
+    wanted = [MAIN_AND_TEST if test else MAIN, DRIFT, *([POLICY] if options.policy else [])]
     try:
         if not all(environment.is_ready() for environment in wanted):
             with _one_at_a_time():

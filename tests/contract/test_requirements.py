@@ -15,7 +15,7 @@ HASH = re.compile(r"^--hash=sha256:[0-9a-f]{64}$")
 
 
 def test_every_environment_is_locked() -> None:
-    assert {"uv", "build", "main", "test", "drift", "app", "serve", "sbom"} <= set(LOCKED)
+    assert {"uv", "build", "main", "test", "drift", "app", "serve", "sbom", "policy"} <= set(LOCKED)
 
 
 @pytest.mark.parametrize("name", LOCKED)

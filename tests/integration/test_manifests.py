@@ -125,7 +125,7 @@ def test_containers_are_bounded_and_probed(manifests: list[Manifest]) -> None:
     for where, container in rendered.containers(manifests):
         for kind in ("requests", "limits"):
             assert {"cpu", "memory"} <= container["resources"][kind].keys(), where
-        if not where.startswith(("CronJob/", "Job/")) and where != "Deployment/forecast-stream/predictor":
+        if not where.startswith(("CronJob/", "Job/")):
             assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys(), where
 
 
@@ -198,6 +198,7 @@ def _accepts(command: click.Command, words: list[str]) -> None:
         command, context = found, found.make_context(name, list(rest), parent=context)
 
 
+@pytest.mark.slow
 def test_mlflow_s_server_accepts_its_arguments() -> None:
     (container,) = rendered.pods(rendered.objects("prod"))["Deployment/mlflow"]["spec"]["containers"]
     command, *words = container["args"]

@@ -1,0 +1,201 @@
+"""Names that two files must agree on, each held against the code that owns it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import yaml
+
+from components.deploy import cluster
+from inference.retrain import cloudevent
+from inference.transformer.model import CLIENT_HEADER
+from pvf.stack import gateway_config, gateway_errors, gateway_options, mosquitto
+from tests import rendered
+from tests.rendered import NAME, OVERLAYS, ROOT, Manifest
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
+    return rendered.objects(request.param)
+
+
+def settings(manifests: list[Manifest]) -> dict[str, str]:
+    (found,) = [m["data"] for m in manifests if m["metadata"]["name"].startswith("pvforecast-settings-")]
+    return dict(found)
+
+
+def test_one_version_everywhere(manifests: list[Manifest]) -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    (version,) = re.findall(r'^version = "(.+)"$', text, re.MULTILINE)
+    for where, pod in rendered.pods(manifests).items():
+        if not where.startswith("StatefulSet/"):
+            assert pod["labels"]["app.kubernetes.io/version"] == version, where
+    for where, container in rendered.containers(manifests):
+        name, _, tag = container["image"].partition(":")
+        assert not name.startswith("pvforecast/") or tag == version, where
+
+
+def test_services_point_at_ports_that_pods_of_theirs_open(manifests: list[Manifest]) -> None:
+    everyone = rendered.pods(manifests).values()
+    for name, service in rendered.of_kind(manifests, "Service").items():
+        (pod,) = [p for p in everyone if service["spec"]["selector"].items() <= p["labels"].items()]
+        named = {port["name"] for c in pod["spec"]["containers"] for port in c.get("ports", [])}
+        words = {word for c in pod["spec"]["containers"] for word in c.get("args", [])}
+        for port in service["spec"]["ports"]:
+            target = port["targetPort"]
+            assert target in named or str(target) in words, f"{name}: {target}"
+
+
+def test_routes_point_at_services_and_their_ports(manifests: list[Manifest]) -> None:
+    services = rendered.of_kind(manifests, "Service")
+    routes = rendered.of_kind(manifests, "HTTPRoute")
+    for name, route in routes.items():
+        assert {parent["name"] for parent in route["spec"]["parentRefs"]} == {"pvforecast"}
+        for rule in route["spec"]["rules"]:
+            for backend in rule.get("backendRefs", []):
+                ports = {port["port"] for port in services[backend["name"]]["spec"]["ports"]}
+                assert backend["port"] in ports, name
+    targets = {
+        (target["kind"], target["name"])
+        for m in manifests
+        if m["kind"] in {"BackendTrafficPolicy", "SecurityPolicy", "ClientTrafficPolicy"}
+        for target in m["spec"]["targetRefs"]
+    }
+    assert targets == {("Gateway", "pvforecast")} | {("HTTPRoute", name) for name in routes}
+
+
+def test_settings_name_services_of_this_namespace(manifests: list[Manifest]) -> None:
+    services = rendered.of_kind(manifests, "Service")
+    namespace = services["forecast-api"]["metadata"]["namespace"]
+    for key in ("PVF_PREDICTION_LOG_URL", "PVF_MLFLOW_URI"):
+        host, _, port = settings(manifests)[key].removeprefix("http://").partition(":")
+        name, _, rest = host.partition(".")
+        assert rest in ("", f"{namespace}.svc"), key
+        assert int(port or 80) in {p["port"] for p in services[name]["spec"]["ports"]}, key
+    url = settings(manifests)["PVF_MLFLOW_URI"].removeprefix("http://")
+    assert url in settings(manifests)["MLFLOW_SERVER_ALLOWED_HOSTS"].split(","), "MLflow refuses other host names"
+
+
+def test_transformer_and_predictor_agree_on_their_port(manifests: list[Manifest]) -> None:
+    for where in ("InferenceService/pv-forecast", "Deployment/forecast-stream"):
+        (predictor,) = [
+            c for c in rendered.pods(manifests)[where]["spec"]["containers"] if "inference.predictor" in c["command"]
+        ]
+        port = predictor["args"][predictor["args"].index("--grpc-port") + 1]
+        assert settings(manifests)["PVF_PREDICTOR_GRPC"] == f"127.0.0.1:{port}"
+    names = [c["name"] for c in rendered.pods(manifests)["InferenceService/pv-forecast"]["spec"]["containers"]]
+    assert names == ["kserve-container", "transformer-container"]  # KServe knows them by these
+
+
+def test_the_bundle_belongs_to_the_deployer(manifests: list[Manifest]) -> None:
+    """Git names no model: both containers read it from annotations that `pvf-deploy` owns."""
+    (service,) = [m for m in manifests if m["kind"] == "InferenceService"]
+    assert cluster.BUNDLE_URI not in service["spec"]["predictor"].get("annotations", {})
+    for container in service["spec"]["predictor"]["containers"]:
+        pins = {v["name"]: v["valueFrom"]["fieldRef"]["fieldPath"] for v in container["env"]}
+        assert pins["PVF_BUNDLE_URI"] == f"metadata.annotations['{cluster.BUNDLE_URI}']"
+        assert pins["PVF_MODEL_VERSION"] == f"metadata.annotations['{cluster.MODEL_VERSION}']"
+
+
+def test_a_promotion_finds_the_service_that_is_here(manifests: list[Manifest]) -> None:
+    (service,) = [m for m in manifests if m["kind"] == "InferenceService"]
+    told = settings(manifests)["PVF_INFERENCE_SERVICE"]
+    if told:  # not in dev: servers follow models/deployed.json, and may sleep
+        assert told == f"{service['metadata']['namespace']}/{service['metadata']['name']}"
+    rules = rendered.of_kind(manifests, "Role")["pvf-deploy"]["rules"]
+    name = service["metadata"]["name"]
+    assert [rule["resourceNames"] for rule in rules] == [[name], [f"{name}-predictor"]]
+    assert service["apiVersion"] == cluster.GROUP_VERSION
+
+
+def test_the_gateway_is_the_one_at_home(manifests: list[Manifest]) -> None:
+    limits, home = rendered.of_kind(manifests, "BackendTrafficPolicy"), gateway_options.Options()
+    keys = rendered.of_kind(manifests, "SecurityPolicy")["api-keys"]["spec"]["apiKeyAuth"]
+    assert keys["forwardClientIDHeader"] == CLIENT_HEADER == gateway_errors.CLIENT_HEADER
+    assert keys["extractFrom"][0]["headers"] == [gateway_errors.KEY_HEADER]
+    assert keys["sanitize"] is True
+    stripped = rendered.of_kind(manifests, "ClientTrafficPolicy")["clients"]["spec"]["headers"]["earlyRequestHeaders"]
+    assert {CLIENT_HEADER, gateway_errors.ACCOUNT_HEADER, gateway_errors.KEY_ID_HEADER} <= set(stripped["remove"])
+    for name, policy in limits.items():
+        (rule,) = policy["spec"]["rateLimit"]["local"]["rules"]
+        assert rule["limit"] == {"requests": home.requests_per_second, "unit": "Second"}, name
+        assert rule["clientSelectors"] == [{"headers": [{"type": "Distinct", "name": CLIENT_HEADER}]}], name
+    assert limits["limits"]["spec"]["requestBuffer"]["limit"] == f"{home.max_body_bytes // 2**20}Mi"
+    assert limits["limits"]["spec"]["timeout"]["http"]["requestTimeout"] == f"{home.timeout_s:.0f}s"
+    (rule,) = rendered.of_kind(manifests, "HTTPRoute")["stream"]["spec"]["rules"]
+    assert rule["matches"] == [{"path": {"type": "Exact", "value": gateway_config.STREAM_PATH}}]
+
+
+def test_errors_of_the_gateway_have_the_shape_of_those_at_home(manifests: list[Manifest]) -> None:
+    at_home = {
+        mapper["filter"]["status_code_filter"]["comparison"]["value"]["default_value"]: mapper["body_format_override"]
+        for mapper in reversed(gateway_errors.bodies(2**20, 100))
+    }
+    overrides = rendered.of_kind(manifests, "BackendTrafficPolicy")["limits"]["spec"]["responseOverride"]
+    assert {o["match"]["statusCodes"][0]["value"] for o in overrides} == {401, 413, 429, 503, 504}
+    for override in overrides:
+        status = override["match"]["statusCodes"][0]["value"]
+        body = json.loads(override["response"]["body"]["inline"])
+        assert body["code"] == at_home[status]["json_format"]["code"], status
+        assert set(body) == {"error", "code", "field", "hint"}
+        assert override["source"] == "Local", "the services say themselves what is wrong"
+
+
+def test_a_drift_event_reaches_the_trigger(manifests: list[Manifest]) -> None:
+    """job -> SinkBinding -> Broker -> Trigger -> Service -> pods of the Deployment."""
+    by_name = {rendered.name(manifest): manifest for manifest in manifests}
+    binding = by_name["SinkBinding/drift-check"]["spec"]
+    job = by_name["CronJob/drift-check"]["spec"]["jobTemplate"]
+    assert binding["subject"]["selector"]["matchLabels"].items() <= job["metadata"]["labels"].items()
+    assert f"Broker/{binding['sink']['ref']['name']}" in by_name
+    trigger = by_name["Trigger/retrain-on-drift"]["spec"]
+    assert trigger["broker"] == binding["sink"]["ref"]["name"]
+    types = {wanted["exact"]["type"] for wanted in trigger["filters"][0]["any"]}
+    assert types == {cloudevent.DRIFT_TYPE, cloudevent.CLEARED_TYPE}
+    service = by_name[f"Service/{trigger['subscriber']['ref']['name']}"]["spec"]
+    assert service["selector"].items() <= rendered.pods(manifests)["Deployment/retrain-trigger"]["labels"].items()
+
+
+def test_the_broker_at_home_and_on_the_cluster_forget_nothing_alike() -> None:
+    def lines(text: str) -> set[str]:
+        own = ("listener", "password_file", "acl_file", "persistence_location", "#")
+        return {line for line in text.splitlines() if line and not line.startswith(own)}
+
+    at_home = mosquitto._SETTINGS.format(
+        port=0, folder="", queued=mosquitto.QUEUED_MESSAGES, message_bytes=mosquitto.MESSAGE_BYTES
+    )
+    assert lines((ROOT / "manifests/mosquitto/mosquitto.conf").read_text()) == lines(at_home)
+    assert (ROOT / "manifests/mosquitto/acl").read_text() == mosquitto._ACL
+
+
+@pytest.mark.parametrize("overlay", ["prod", "staging"])
+def test_trainings_find_the_nodes_that_terraform_makes(overlay: str) -> None:
+    profile = yaml.safe_load((ROOT / "kustomize/overlays" / overlay / "profile.yaml").read_text())
+    cluster_tf = (ROOT / "terraform/aws/cluster.tf").read_text()
+    for label, value in profile["node_selector"].items():
+        assert f'"{label}" = "{value}"' in cluster_tf
+    for toleration in profile["tolerations"]:
+        assert f'key    = "{toleration["key"]}"' in cluster_tf
+
+
+@pytest.mark.parametrize("overlay", ["prod", "staging"])
+def test_the_runs_account_is_the_one_terraform_trusts(overlay: str) -> None:
+    accounts = {
+        (m["metadata"]["namespace"], m["metadata"]["name"])
+        for m in rendered.objects(overlay)
+        if m["kind"] == "ServiceAccount"
+    }
+    text = (ROOT / "terraform/aws/identity.tf").read_text()
+    ((namespace, name),) = re.findall(r'pipelines += \{ namespace = "(.+)", name = "(.+)" \}', text)
+    assert (namespace, name) in accounts
+
+
+def test_selectors_of_deployments_find_their_own_pods_alone(manifests: list[Manifest]) -> None:
+    everyone = rendered.pods(manifests)
+    for m in manifests:
+        if m["kind"] in {"Deployment", "StatefulSet"}:
+            chosen = [w for w, p in everyone.items() if rendered.selects(m["spec"]["selector"], p["labels"])]
+            assert chosen == [rendered.name(m)]
+            assert m["spec"]["selector"]["matchLabels"] == {NAME: m["metadata"]["name"]}  # immutable: no version in it
