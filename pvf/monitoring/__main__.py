@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from pvf.monitoring import rules
+from pvf.monitoring import dashboards, rules
 
 FOLDER = Path(__file__).resolve().parents[2] / "kustomize" / "components" / "monitoring"
 _HEAD = "# Written by `python -m pvf.monitoring`; change pvf/monitoring/ instead.\n"
@@ -15,7 +15,8 @@ _HEAD = "# Written by `python -m pvf.monitoring`; change pvf/monitoring/ instead
 def files() -> dict[Path, str]:
     """Every written file with its content."""
     text = yaml.safe_dump(rules.prometheus_rule(), sort_keys=False, width=1_000, allow_unicode=True)
-    return {FOLDER / "prometheus-rule.yaml": _HEAD + text}
+    pictures = {FOLDER / "dashboards" / name: text for name, text in dashboards.files().items()}
+    return {FOLDER / "prometheus-rule.yaml": _HEAD + text, **pictures}
 
 
 def main() -> None:

@@ -97,9 +97,11 @@ LOOP = (
         cause="a damaged bundle, or golden rows that come out differently",
     ),
     Alert(
-        "AccuracyWorseThanPersistence", "pvf_park_skill < 0", "1d", "warning",
+        "AccuracyWorseThanPersistence", "max by (park) (pvf_holdout_skill) < 0", "10m", "warning",
         "{{ $labels.park }} is forecast worse than by yesterday's sky",
-        "skill {{ $value | humanize }} over the last days", "pvf drift report {{ $labels.park }}", cause="accuracy",
+        "skill {{ $value | humanize }} on the days held out before the last promotion",
+        "pvf model show: which parks; then the park's data, pvf drift check --park {{ $labels.park }}",
+        cause="accuracy",
     ),
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,8 +10,11 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from inference import metric_names
+from inference.panels import DASHBOARDS
 from pvf.monitoring import __main__ as written
 from pvf.monitoring import rules
+from pvf.monitoring.slos import INPUTS, WINDOWS, recorded
 from tests.contract.tree import ROOT
 from tests.debian import program, requires_debian
 
@@ -19,6 +23,8 @@ DAY = 24 * 3600
 DRIFT = 'pvf_drift_open{park="a", severity="%s", cause="outage", advice="fix_data", event_id="e", evidence="0 kW"}'
 BUCKET, COUNT = (f'pvf_request_duration_seconds_{name}{{service="transformer"%s}}' for name in ("bucket", "count"))
 ENVOY = 'envoy_http_downstream_rq_xx{envoy_http_conn_manager_prefix="gateway", envoy_response_code_class="%d"}'
+PARTS = ("bucket", "sum", "count")
+LABELS = re.compile(r"\{[^}]*\}|\bby \([^)]*\)")
 UP = {"pvf_lake_up": "1", "pvf_retrain_database_up": "1"}
 
 
@@ -83,10 +89,8 @@ CASES = [
     ),
     Case(
         "AccuracyWorseThanPersistence",
-        {'pvf_park_skill{park="a"}': "-0.1"},
-        {'pvf_park_skill{park="a"}': "0.1"},
-        26,
-        step="1h",
+        {'pvf_holdout_skill{park="a"}': "-0.1"},
+        {'pvf_holdout_skill{park="a"}': "0.1"},
     ),
     Case("LatencyHigh", _latency("0+1x100", "0+2x100"), _latency("0+99x100", "0+100x100")),
     Case(
@@ -222,6 +226,20 @@ def test_an_alert_fires_on_what_it_is_for_and_is_silent_beside_it(case: Case, tm
     file.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": case.step, "tests": tests}))
     done = _promtool(tmp_path, "test", "rules", file.name)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rules_and_panels_name_metrics_that_are_emitted() -> None:
+    known = {*metric_names.METRICS, *metric_names.ENVOY, *INPUTS, *(recorded(window) for window in WINDOWS)}
+    known |= {
+        f"{name}_{part}"
+        for name, metric in metric_names.METRICS.items()
+        if metric.kind == "histogram"
+        for part in PARTS
+    }
+    exprs = [rule["expr"] for group in rules.groups() for rule in group["rules"]]
+    exprs += [query.expr for _, panels in DASHBOARDS.values() for panel in panels for query in panel.queries]
+    named = {name for expr in exprs for name in re.findall(r"\b(?:pvf|envoy)[_:][\w:]+", LABELS.sub("", expr))}
+    assert named - known == set()
 
 
 def test_no_alert_is_without_a_case_or_a_runbook() -> None:
