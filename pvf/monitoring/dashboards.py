@@ -40,7 +40,8 @@ def render(uid: str, title: str, panels: tuple[Panel, ...]) -> str:
     )
     for panel in panels:
         made.with_panel(_panel(panel))
-    return JSONEncoder(sort_keys=True, indent=1).encode(made.build()) + "\n"
+    text: str = JSONEncoder(sort_keys=True, indent=1).encode(made.build())
+    return text + "\n"
 
 
 def _panel(panel: Panel) -> timeseries.Panel | stat.Panel | table.Panel:
