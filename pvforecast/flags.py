@@ -16,9 +16,10 @@ OUTAGE = "outage"  # out of service, wholly or in part: stated, or no power in b
 SNOW = "snow"  # modules covered: next to no power under a bright sky after frost
 FROZEN = "frozen"  # the meter repeats itself
 COUNTER = "counter"  # power and the inverter's energy counter disagree: informational, either may be wrong
+HELD = "held"  # the drift job found a fault in the data, and nobody has said that there is none
 CLIPPED = "clipped"  # at the inverter's or the connection's limit: how the park works, and learned from
 
-CENSORED = frozenset({CURTAILED, OUTAGE, SNOW, FROZEN})
+CENSORED = frozenset({CURTAILED, OUTAGE, SNOW, FROZEN, HELD})
 ALL = (CURTAILED, OUTAGE, SNOW, FROZEN, CLIPPED, COUNTER)
 
 

@@ -9,10 +9,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
-from inference.drift import job, store
+from inference.drift import events, job, outbox, store
 from pvforecast import pod_identity
 from pvforecast.errors import InvalidInput, PvForecastError
 from pvforecast.lake import Lake
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
         lake = _lake(options.lake_uri, environment)
+        if options.command == "accept":
+            return _accept(options, lake)
         parks = store.park_ids(lake) if options.all else [options.park]
         if not parks:
             raise InvalidInput("the lake has no parks", field="lake_uri", hint="load data first, or check the URI")
@@ -37,7 +40,10 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 
 def _check(options: argparse.Namespace, lake: Lake, parks: list[str]) -> int:
     failed = False
-    for line in job.run(lake, parks, options.as_of, options.until, sink=options.sink, keep_going=options.keep_going):
+    for line in job.run(
+        lake, parks, options.as_of, options.until, post=_post(options), dry_run=options.dry_run,
+        keep_going=options.keep_going, jobs=options.jobs,
+    ):  # fmt: skip
         print(json.dumps(line.as_dict(), sort_keys=True) if options.json else _readable(line), flush=True)
         if line.status == job.FAILED:
             failed = True
@@ -45,8 +51,39 @@ def _check(options: argparse.Namespace, lake: Lake, parks: list[str]) -> int:
     return 1 if failed else 0
 
 
+def _post(options: argparse.Namespace) -> job.Post | None:
+    """By the outbox where there is a Postgres; else straight to the sink, and what it does not take is lost."""
+    if options.postgres_dsn and not options.dry_run:
+        box = outbox.Outbox(options.postgres_dsn)
+
+        def keep(made: Sequence[dict[str, Any]]) -> dict[str, int | str]:
+            box.put(made)
+            return dict(box.flush(options.sink)) if options.sink else {}
+
+        return keep
+    if options.sink and not options.dry_run:
+        return lambda made: {event["id"]: events.post(options.sink, event) for event in made}
+    return None
+
+
+def _accept(options: argparse.Namespace, lake: Lake) -> int:
+    reference, event = job.accept(lake, options.park, options.change_at, options.as_of, datetime.now(UTC))
+    post = _post(options)
+    told = post([event]) if post else {}
+    print(
+        json.dumps({
+            "park_id": reference.park_id, "reference_id": reference.reference_id, "scale": reference.scale,
+            "until": str(reference.until), "event_id": event["id"], "delivered": told.get(event["id"]),
+        }, sort_keys=True)
+    )  # fmt: skip
+    return 0
+
+
 def _reference(options: argparse.Namespace, lake: Lake, parks: list[str]) -> int:
-    for made in job.make_references(lake, parks, options.until, datetime.now(UTC), replace=options.replace):
+    stored_at = datetime.now(UTC)
+    for made in job.make_references(
+        lake, parks, options.until, stored_at, replace_old=options.replace, jobs=options.jobs
+    ):
         summary = "{park_id}  {status}  {reference_id}  {kind}, {first} ... {until}".format(**made)
         print(json.dumps(made, sort_keys=True) if options.json else summary, flush=True)
     return 0
@@ -89,23 +126,41 @@ def _instant(text: str) -> np.datetime64:
     return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "s")
 
 
+def _day(text: str) -> np.datetime64:
+    try:
+        return np.datetime64(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date(), "D")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date, e.g. 2013-09-05") from None
+
+
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m inference.drift", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("check", "check parks, once or day by day"), ("reference", "make frozen references")):
+    for name, text in (
+        ("check", "check parks, once or day by day"),
+        ("reference", "make frozen references, thresholds with them"),
+        ("accept", "make a lasting change the new normal"),
+    ):
         command = commands.add_parser(name, help=text)
         which = command.add_mutually_exclusive_group(required=True)
         which.add_argument("--park", metavar="ID")
-        which.add_argument("--all", action="store_true", help="every park of the lake")
+        if name != "accept":
+            which.add_argument("--all", action="store_true", help="every park of the lake")
+            command.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that share the parks")
         uri = environment.get("PVF_LAKE_URI")
         command.add_argument("--lake-uri", default=uri, required=uri is None, help="s3://... or a folder; PVF_LAKE_URI")
         command.add_argument("--json", action="store_true", help="one JSON object a line")
-    check, reference = commands.choices["check"], commands.choices["reference"]
+    check, reference, accept = (commands.choices[name] for name in ("check", "reference", "accept"))
     now = np.datetime64(datetime.now(UTC).replace(tzinfo=None), "s")
-    check.add_argument("--as-of", type=_instant, default=now, metavar="ISO", help="the check's clock; default: now")
+    for command in (check, accept):
+        command.add_argument("--as-of", type=_instant, default=now, metavar="ISO", help="its clock; default: now")
+        command.add_argument("--sink", default=environment.get("K_SINK"), metavar="URL", help="for events; K_SINK")
+        dsn = environment.get("PVF_POSTGRES_DSN")
+        command.add_argument("--postgres-dsn", default=dsn, metavar="DSN", help="of the outbox; PVF_POSTGRES_DSN")
+        command.add_argument("--dry-run", action="store_true", help="send nothing, hold nothing")
+    accept.add_argument("--change-at", type=_day, required=True, metavar="DATE", help="the first day of the change")
     check.add_argument("--until", type=_instant, metavar="ISO", help="replay the daily checks from --as-of to here")
     check.add_argument("--keep-going", action="store_true", help="a replay goes on after an event")
-    check.add_argument("--sink", default=environment.get("K_SINK"), metavar="URL", help="where events go; K_SINK")
     reference.add_argument("--until", type=_instant, required=True, metavar="ISO", help="use what was known by then")
     reference.add_argument("--replace", action="store_true", help="make a new one where a park has one already")
     return parser

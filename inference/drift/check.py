@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from inference.drift import causes, explain
+from inference.drift import causes, episodes, explain
 from inference.drift.days import DayCutter, last_checkable
+from inference.drift.episodes import Episode
 from inference.drift.observe import Alarm, Observed, observe
 from inference.drift.reference import FULL, PAGE, WARN, Reference
 from inference.drift.statistics import TRAILING_FIRST
@@ -26,6 +27,7 @@ class Check:
     ----------
     alarms : empty on a quiet day; one event is made of all of a day's alarms.
     scores : detector -> (score, threshold at the warn level), whether it alarmed or not.
+    opened : day whose alarm opened the episode that this day belongs to; cleared : the episode that it closes.
     distances, psi : Alibi Detect's and PSI's explanation (see `explain`), only where there is an alarm.
     """
 
@@ -38,6 +40,8 @@ class Check:
     cause: causes.Cause | None = None
     distances: tuple[dict[str, Any], ...] = ()
     psi: tuple[dict[str, Any], ...] = ()
+    opened: np.datetime64 | None = None
+    cleared: Episode | None = None
 
     @property
     def level(self) -> str:
@@ -80,15 +84,15 @@ def judge(observed: Observed, row: int, as_of: np.datetime64) -> Check:
     """What the day in `row` of the watched days came to, with its cause where there is an alarm."""
     alarms = observed.alarms(row)
     day, reference = observed.days[row], observed.reference
-    result = Check(observed.park.site.park_id, day, as_of, reference, alarms, observed.scores(row))
-    if not alarms:
-        return result
     until = observed.up_to(day)
-    tests = explain.as_dicts(explain.by_distance(reference, {name: z[until] for name, z in observed.z.items()}))
     shares = explain.by_psi(
         reference, observed.park.days[until], {name: values[until] for name, values in observed.statistics.items()}
     )
-    return Check(
-        result.park_id, day, as_of, reference, alarms, result.scores, causes.likely(observed, alarms, day),
-        tuple(tests), tuple(explain.as_dicts(shares)),
+    result = Check(
+        observed.park.site.park_id, day, as_of, reference, alarms, observed.scores(row),
+        psi=tuple(explain.as_dicts(shares)), opened=episodes.still_open(observed, row),
     )  # fmt: skip
+    if not alarms:
+        return replace(result, cleared=episodes.closing(observed, row))
+    tests = explain.as_dicts(explain.by_distance(reference, {name: z[until] for name, z in observed.z.items()}))
+    return replace(result, cause=causes.likely(observed, alarms, day), distances=tuple(tests))

@@ -9,6 +9,7 @@ import time
 from importlib import resources
 from typing import Any
 
+import numpy as np
 import requests
 
 from inference.drift.causes import RETRAIN, WATCH
@@ -17,6 +18,8 @@ from inference.drift.reference import PAGE
 from pvforecast.errors import NotReady, PvForecastError
 
 TYPE = "io.pvforecast.drift.detected.v1"
+CLEARED_TYPE = "io.pvforecast.drift.cleared.v1"
+QUARANTINED_TYPE = "io.pvforecast.data.quarantined.v1"
 SOURCE = "/pvforecast/drift"
 ATTEMPTS = 4
 _BACK_OFF_S = 0.5
@@ -52,13 +55,7 @@ def event(check: Check) -> dict[str, Any]:
     if check.provisional and advice == RETRAIN:
         advice = WATCH  # a young park's reference is borrowed: a human should look first
     return {
-        "specversion": "1.0",
-        "id": event_id(check.park_id, day),
-        "source": SOURCE,
-        "type": TYPE,
-        "subject": check.park_id,
-        "time": f"{check.checked_at.astype('datetime64[s]')}Z",
-        "datacontenttype": "application/json",
+        **_envelope(TYPE, event_id(check.park_id, day), check.park_id, check.checked_at),
         "data": {
             "park_id": check.park_id,
             "day": day,
@@ -88,6 +85,57 @@ def event(check: Check) -> dict[str, Any]:
             "psi": list(check.psi),
         },
     }
+
+
+def cleared(check: Check) -> dict[str, Any]:
+    """The CloudEvent of a check that closes an episode."""
+    if check.cleared is None:
+        raise ValueError(f"{check.park_id} closed nothing on {check.day}")
+    data = {
+        "since": str(check.cleared.opened),
+        "reason": "recovered",
+        "opened_by": event_id(check.park_id, str(check.cleared.opened)),
+        "sound_from": str(check.cleared.sound_from),
+        "quiet_days": check.cleared.quiet_days,
+        "mean_z": check.cleared.mean_z,
+    }
+    return _told(CLEARED_TYPE, check.park_id, str(check.day), check.checked_at, check.reference.reference_id, data)
+
+
+def accepted(
+    park_id: str, day: str, since: str, opened_by: str, reference_id: str, at: np.datetime64
+) -> dict[str, Any]:
+    """The CloudEvent of a change that a person made the new normal."""
+    data = {"since": since, "reason": "accepted", "opened_by": opened_by}
+    return _told(CLEARED_TYPE, park_id, day, at, reference_id, data)
+
+
+def quarantined(
+    park_id: str, cause: str, opened_by: str, first: np.datetime64, last: np.datetime64, at: np.datetime64
+) -> dict[str, Any]:
+    """The CloudEvent of hours that are kept from training, `first` ... `last` so far."""
+    hours = int((last - first) / np.timedelta64(3600, "s")) + 1
+    return {
+        **_envelope(QUARANTINED_TYPE, event_id(f"{park_id}|quarantined", opened_by), park_id, at),
+        "data": {
+            "park_id": park_id, "first": f"{first}Z", "last": f"{last}Z", "hours": hours, "cause": cause,
+            "event_id": opened_by,
+        },
+    }  # fmt: skip
+
+
+def _told(
+    kind: str, park_id: str, day: str, at: np.datetime64, reference_id: str, data: dict[str, Any]
+) -> dict[str, Any]:
+    known = {"park_id": park_id, "day": day, "reference_id": reference_id, "detector_set": DETECTOR_SET}
+    return {**_envelope(kind, event_id(f"{park_id}|{kind}|{data['reason']}", day), park_id, at), "data": known | data}
+
+
+def _envelope(kind: str, identity: str, subject: str, at: np.datetime64) -> dict[str, Any]:
+    return {
+        "specversion": "1.0", "id": identity, "source": SOURCE, "type": kind, "subject": subject,
+        "time": f"{at.astype('datetime64[s]')}Z", "datacontenttype": "application/json",
+    }  # fmt: skip
 
 
 def post(sink: str, body: dict[str, Any], *, timeout_s: float = 5.0) -> int:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import itertools
-import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
-from inference.drift import events, store
-from inference.drift.check import Check, check
+from inference.drift import events, fleet, history, quarantining, store
+from inference.drift.check import check
 from inference.drift.days import DAY, DayCutter, check_time, last_checkable
 from inference.drift.reference import PROVISIONAL, Reference, make
+from inference.drift.reference import accept as accepted_reference
 from pvforecast.errors import NotEnoughData, PvForecastError
 from pvforecast.lake import Lake, records
+from pvforecast.lake.tables import GENERATION, WEATHER
 from pvforecast.site import Site
 
-log = logging.getLogger(__name__)
+Post = Callable[[Sequence[dict[str, Any]]], dict[str, int | str]]
+"""Events in, what became of each out, by its id."""
 
 OK, DRIFT, SKIPPED, FAILED = "ok", "drift", "skipped", "failed"
 
@@ -32,7 +35,9 @@ class Line:
     ----------
     status : ok, drift, skipped (nothing of that day was metered) or failed; `reason` says why.
     scores : detector -> (score, threshold).
-    event, delivered : the CloudEvent of a drift, and the sink's HTTP status where it was posted.
+    event : the CloudEvent of a drift; that of the fleet where many parks share it (`events.py`, `fleet.py`).
+    also : other events of this check: cleared, quarantined.
+    delivered : what became of `event`: the sink's HTTP status, or of an outbox delivered, refused or waiting.
     """
 
     park_id: str
@@ -45,7 +50,9 @@ class Line:
     scores: dict[str, tuple[float, float]] = field(default_factory=dict)
     event_id: str | None = None
     event: dict[str, Any] | None = None
-    delivered: int | None = None
+    also: tuple[dict[str, Any], ...] = ()
+    delivered: int | str | None = None
+    psi: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,55 +70,94 @@ def run(
     as_of: np.datetime64,
     until: np.datetime64 | None = None,
     *,
-    sink: str | None = None,
+    post: Post | None = None,
+    dry_run: bool = False,
     keep_going: bool = False,
+    jobs: int = 1,
 ) -> Iterator[Line]:
     """Check each park at `as_of`; with `until`, at each of its daily check times in [as_of, until], in time's order.
 
     A replay ends after the first moment that raised an event, unless `keep_going`. Every check sees only what was
     available at its own time. A park that fails is reported, left out from then on, and does not stop the others.
+
+    Parameters
+    ----------
+    post : takes the events of one moment, in order, and says what became of each by its id; None: nobody is told.
+    dry_run : leave no trace in the lake: neither scores nor hours held.
+    jobs : processes that share the parks of a single moment.
     """
-    parks: dict[str, _Park] = {}
-    for park_id in park_ids:
-        try:
-            parks[park_id] = _Park(DayCutter(records.load(lake, park_id, hourly=True)), store.load(lake, park_id))
-        except PvForecastError as error:
-            yield Line(park_id, "", _text(as_of), FAILED, str(error))
+    if until is None and jobs > 1 and len(park_ids) > 1:
+        parts = [(lake, park_ids[first::jobs], as_of) for first in range(jobs)]
+        with ProcessPoolExecutor(jobs) as pool:
+            lines = sorted(itertools.chain(*pool.map(_all_at, parts)), key=lambda line: line.park_id)
+        yield from _told(lake, lines, post, dry_run)
+        return
+    parks, failed = _loaded(lake, park_ids, as_of)
     due = sorted((moment, name) for name, park in parks.items() for moment in _moments(park.cutter.site, as_of, until))
+    yield from failed
     for moment, group in itertools.groupby(due, key=lambda item: item[0]):
-        drifted = False
-        for _, park_id in group:
-            if park_id not in parks:
-                continue
-            line = _check(parks[park_id], moment, sink)
-            yield line
-            drifted |= line.event is not None
+        lines = [_check(parks[park_id], moment) for _, park_id in group if park_id in parks]
+        for line in lines:
             if line.status == FAILED:
-                del parks[park_id]
+                del parks[line.park_id]
+        drifted = False
+        for line in _told(lake, lines, post, dry_run):
+            drifted |= line.event is not None
+            yield line
         if drifted and not keep_going:
             return
 
 
+def accept(
+    lake: Lake, park_id: str, change_at: np.datetime64, as_of: np.datetime64, stored_at: datetime
+) -> tuple[Reference, dict[str, Any]]:
+    """Make a lasting change the new normal; returns the new reference and the event that says so."""
+    cutter = DayCutter(records.load(lake, park_id, hourly=True))
+    old = store.choose(store.load(lake, park_id), park_id, last_checkable(cutter.site, as_of))
+    day = last_checkable(cutter.site, as_of)
+    opened = check(cutter, old, as_of).opened
+    reference = accepted_reference(cutter, old, change_at, as_of)
+    store.save(lake, reference, stored_at)
+    began = str(opened if opened is not None else change_at)
+    opened_by = events.event_id(park_id, began)
+    return reference, events.accepted(park_id, str(day), began, opened_by, reference.reference_id, as_of)
+
+
 def make_references(
-    lake: Lake, park_ids: Sequence[str], until: np.datetime64, stored_at: datetime, *, replace: bool = False
+    lake: Lake,
+    park_ids: Sequence[str],
+    until: np.datetime64,
+    stored_at: datetime,
+    *,
+    replace_old: bool = False,
+    jobs: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """Make and store the reference of each park from what was known at `until`.
 
-    A park that has one keeps it unless `replace`. A young park borrows seasons from all others in the lake.
+    A park that has one keeps it unless `replace_old`. A young park borrows seasons from all others in the lake.
     """
     everyone = store.park_ids(lake)
-    for park_id in park_ids:
-        existing = store.load(lake, park_id)
-        if existing and not replace:
-            yield _described(existing[0], "kept")
-            continue
-        record = records.load(lake, park_id, hourly=True)
-        reference = make(record, until)
-        if reference.kind == PROVISIONAL:
-            others = [records.load(lake, other, hourly=True) for other in everyone if other != park_id]
-            reference = make(record, until, others)
-        store.save(lake, reference, stored_at)
-        yield _described(reference, "made")
+    parts = [(lake, park_id, until, stored_at, replace_old, everyone) for park_id in park_ids]
+    if jobs == 1 or len(parts) == 1:
+        yield from map(_reference, parts)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(_reference, parts)
+
+
+def _reference(part: tuple[Lake, str, np.datetime64, datetime, bool, list[str]]) -> dict[str, Any]:
+    lake, park_id, until, stored_at, replace_old, everyone = part
+    existing = store.load(lake, park_id)
+    if existing and not replace_old:
+        return _described(existing[0], "kept")
+    versions = {table.name: delta.version() for table in (GENERATION, WEATHER) if (delta := lake.delta(table))}
+    record = records.load(lake, park_id, hourly=True)
+    reference = make(record, until, data_versions=versions)
+    if reference.kind == PROVISIONAL:
+        others = [records.load(lake, other, hourly=True) for other in everyone if other != park_id]
+        reference = make(record, until, others, data_versions=versions)
+    store.save(lake, reference, stored_at)
+    return _described(reference, "made")
 
 
 def _moments(site: Site, as_of: np.datetime64, until: np.datetime64 | None) -> list[np.datetime64]:
@@ -123,7 +169,27 @@ def _moments(site: Site, as_of: np.datetime64, until: np.datetime64 | None) -> l
     return list(np.arange(first, until + np.timedelta64(1, "s"), DAY))
 
 
-def _check(park: _Park, moment: np.datetime64, sink: str | None) -> Line:
+def _all_at(part: tuple[Lake, Sequence[str], np.datetime64]) -> list[Line]:
+    """The checks of some parks at one moment; in a process of its own."""
+    lake, park_ids, as_of = part
+    lines = []
+    for park_id in park_ids:  # one record in memory at a time
+        parks, failed = _loaded(lake, [park_id], as_of)
+        lines += failed or [_check(parks[park_id], as_of)]
+    return lines
+
+
+def _loaded(lake: Lake, park_ids: Sequence[str], as_of: np.datetime64) -> tuple[dict[str, _Park], list[Line]]:
+    parks, failed = {}, []
+    for park_id in park_ids:
+        try:
+            parks[park_id] = _Park(DayCutter(records.load(lake, park_id, hourly=True)), store.load(lake, park_id))
+        except PvForecastError as error:
+            failed.append(Line(park_id, "", _text(as_of), FAILED, str(error)))
+    return parks, failed
+
+
+def _check(park: _Park, moment: np.datetime64) -> Line:
     site = park.cutter.site
     day = last_checkable(site, moment)
     common: dict[str, Any] = {"park_id": site.park_id, "day": str(day), "checked_at": _text(moment)}
@@ -133,24 +199,45 @@ def _check(park: _Park, moment: np.datetime64, sink: str | None) -> Line:
         return Line(**common, status=SKIPPED, reason=str(error))
     except PvForecastError as error:
         return Line(**common, status=FAILED, reason=str(error))
-    return _line(outcome, common, sink)
-
-
-def _line(outcome: Check, common: dict[str, Any], sink: str | None) -> Line:
-    known: dict[str, Any] = {
+    event = events.event(outcome) if outcome.alarms else None
+    return Line(
         **common,
-        "reference_id": outcome.reference.reference_id,
-        "provisional": outcome.provisional,
-        "scores": {name: (round(score, 4), threshold) for name, (score, threshold) in outcome.scores.items()},
-    }
-    if not outcome.alarms:
-        return Line(**known, status=OK)
-    event = events.event(outcome)
-    known |= {"event_id": event["id"], "event": event}
+        status=DRIFT if event else OK,
+        reference_id=outcome.reference.reference_id,
+        provisional=outcome.provisional,
+        scores={name: (round(score, 4), threshold) for name, (score, threshold) in outcome.scores.items()},
+        event_id=event["id"] if event else None,
+        event=event,
+        also=(events.cleared(outcome),) if outcome.cleared else (),
+        psi=outcome.psi,
+    )
+
+
+def _told(lake: Lake, lines: Sequence[Line], post: Post | None, dry_run: bool) -> Iterator[Line]:
+    """Hold what is faulty, keep the scores, and tell the world of one moment's checks."""
+    checked = sum(line.status in (OK, DRIFT) for line in lines)
+    common, covered = fleet.shared([line.event for line in lines if line.event], checked)
+    by_cause = {event["data"]["cause"]["likely"]: event for event in common}
+    told = []
+    for line in lines:
+        also = line.also if dry_run else (*line.also, *quarantining.after(lake, line.event, line.also))
+        event = line.event
+        if event is not None and event["id"] in covered:
+            event = by_cause[event["data"]["cause"]["likely"]]
+        told.append(replace(line, also=also, event=event, event_id=event["id"] if event else None))
+    if not dry_run:
+        history.keep(lake, told)
+    made = {event["id"]: event for line in told for event in (line.event, *line.also) if event is not None}
+    if post is None or not made:
+        yield from told
+        return
     try:
-        return Line(**known, status=DRIFT, delivered=events.post(sink, event) if sink else None)
+        outcome = post(list(made.values()))
     except PvForecastError as error:
-        return Line(**known, status=FAILED, reason=str(error))
+        yield from (replace(one, status=FAILED, reason=str(error)) if one.event else one for one in told)
+        return
+    for line in told:
+        yield replace(line, delivered=outcome.get(line.event_id)) if line.event_id else line
 
 
 def _described(reference: Reference, status: str) -> dict[str, Any]:
@@ -162,6 +249,8 @@ def _described(reference: Reference, status: str) -> dict[str, Any]:
         "first": str(reference.first),
         "until": str(reference.until),
         "thresholds": reference.thresholds,
+        "realised": reference.realised,
+        "data_versions": reference.data_versions,
         "pool_parks": list(reference.pool_parks),
     }
 

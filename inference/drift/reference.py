@@ -10,20 +10,21 @@ import hashlib
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from inference.drift import calibrate, cusum, distances, level, model, rules
-from inference.drift.days import DayCutter, Days, ParkDays
+from inference.drift.days import DayCutter, Days, ParkDays, last_checkable
 from inference.drift.level import Level
 from inference.drift.statistics import SCALE_FLOORS, Seasons, Statistics, centred_on_own_past, daily
-from pvforecast.errors import NotEnoughData
+from pvforecast.errors import InvalidInput, NotEnoughData
 from pvforecast.known import Floats, ParkRecord
 
 FULL, PROVISIONAL = "full", "provisional"
 MIN_FULL_DAYS = 365  # less does not show every season
 MIN_PROVISIONAL_DAYS = 14
+MIN_ACCEPTED_DAYS = 5
 WARN, PAGE = "warn", "page"
 ALARMS_A_YEAR = {
     FULL: {WARN: {"cusum_level": 0.15, "cusum_clr": 0.1, "cusum_tc": 0.05, "cusum_cse": 0.05, "distance": 0.01},
@@ -50,6 +51,7 @@ class Reference:
     thresholds : level -> detector name -> threshold; a detector without one is off.
     realised : level -> alarms a year of its detectors together on the resampled reference, by those thresholds.
     data_versions : lake tables and the versions it was made from.
+    scale : by which an accepted change multiplied what is expected.
     day_level : what turns a day's energy ratio into its level; None when provisional.
     """
 
@@ -65,6 +67,7 @@ class Reference:
     realised: dict[str, float] = field(default_factory=dict)
     data_versions: dict[str, int] = field(default_factory=dict)
     day_level: Level | None = None
+    scale: float = 1.0
     _seasons: Seasons = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -77,7 +80,9 @@ class Reference:
 
     def expected(self, park: ParkDays) -> Floats:
         """Expected power of healthy days under that weather, fraction of capacity, shape [n, 24]."""
-        return model.predict(self.booster_ubj, park) if self.kind == FULL else model.physical(park)
+        if self.kind != FULL:
+            return model.physical(park)
+        return np.asarray(model.predict(self.booster_ubj, park) * self.scale)
 
     def measured(self, park: ParkDays, expected: Floats) -> Statistics:
         """Daily statistics as the pool has them; shape [n]."""
@@ -104,6 +109,7 @@ class Reference:
                 "realised": self.realised,
                 "pool_parks": self.pool_parks,
                 "data_versions": self.data_versions,
+                "scale": self.scale,
                 "day_level": None
                 if self.day_level is None
                 else [b64encode(part).decode() for part in (self.day_level.centre_ubj, self.day_level.spread_ubj)],
@@ -121,7 +127,7 @@ def from_facts(facts: str, booster_ubj: bytes) -> Reference:
     return Reference(
         values["park_id"], values["kind"], first, until, booster_ubj, np.array(values["days"], "datetime64[D]"),
         statistics, values["thresholds"], tuple(values["pool_parks"]), values["realised"], values["data_versions"],
-        Level(*(b64decode(part) for part in boosters)) if boosters else None,
+        Level(*(b64decode(part) for part in boosters)) if boosters else None, values["scale"],
     )  # fmt: skip
 
 
@@ -130,14 +136,12 @@ def make(
     until: np.datetime64,
     others: Sequence[ParkRecord] = (),
     *,
-    since: np.datetime64 | None = None,
     data_versions: dict[str, int] | None = None,
 ) -> Reference:
     """Make a reference from what was known at `until` (an instant).
 
     Parameters
     ----------
-    since : leave out days before it: an accepted change began on it.
     others : parks of a similar climate, used when the park itself has less than a year of days.
 
     Raises
@@ -145,7 +149,7 @@ def make(
     NotEnoughData
         fewer than 14 days are known.
     """
-    own = _healthy(record, until, since)
+    own = _healthy(record, until)
     if own is None or len(own.days) < MIN_PROVISIONAL_DAYS:
         raise NotEnoughData(
             f"{record.site.park_id} has {0 if own is None else len(own.days)} days of metering before {until}",
@@ -160,7 +164,7 @@ def make(
         kind, booster, days = FULL, model.train(own), own.days
         pool: tuple[str, ...] = (record.site.park_id,)
     else:
-        known = (_healthy(other, until, None) for other in others)
+        known = (_healthy(other, until) for other in others)
         pools = [park for park in known if park and len(park.days) >= MIN_FULL_DAYS]
         columns = [centred_on_own_past(park.days, daily(park, model.physical(park))) for park in pools]
         days = np.concatenate([np.zeros(0, "datetime64[D]"), *(park.days for park in pools)])
@@ -176,22 +180,48 @@ def make(
     )  # fmt: skip
 
 
+def accept(cutter: DayCutter, reference: Reference, change_at: np.datetime64, as_of: np.datetime64) -> Reference:
+    """The reference with what the park has given since `change_at` (a day) as the new normal, sums from there on.
+
+    Raises
+    ------
+    InvalidInput
+        a provisional reference, which follows by itself within six weeks; or a day that it is made from.
+    NotEnoughData
+        fewer than 5 valid days since.
+    """
+    if reference.kind != FULL:
+        raise InvalidInput("its reference is provisional", field="PARK", hint="it follows by itself within six weeks")
+    last = last_checkable(cutter.site, as_of)
+    if change_at > last:
+        raise InvalidInput(f"{change_at} is not over yet", field="--change-at", hint=f"{last} or before")
+    if change_at <= reference.first:
+        raise InvalidInput(f"{change_at} is where the reference begins", field="--change-at", hint="a later day")
+    park = cutter.cut(change_at, last, as_of)
+    ratio = daily(park, reference.expected(park))["lrel"]
+    ratio = ratio[np.isfinite(ratio)]
+    if len(ratio) < MIN_ACCEPTED_DAYS:
+        raise NotEnoughData(
+            f"{len(ratio)} valid days since {change_at}", field="--change-at",
+            hint=f"accept after {MIN_ACCEPTED_DAYS} of them",
+        )  # fmt: skip
+    scale = round(reference.scale * float(np.exp(np.median(ratio))), 6)
+    return replace(reference, scale=scale, until=change_at - np.timedelta64(1, "D"))
+
+
 def pooled(reference: Reference, statistic: str) -> Floats:
     """z of all reference days, without NaN: what the distribution tests compare recent days with. Shape [m]."""
     z = reference.standardised(reference.days, {statistic: reference.statistics[statistic]})[statistic]
     return z[~np.isnan(z)]
 
 
-def _healthy(record: ParkRecord, until: np.datetime64, since: np.datetime64 | None) -> ParkDays | None:
+def _healthy(record: ParkRecord, until: np.datetime64) -> ParkDays | None:
     """The days known at `until`, power blanked on those that a hard rule finds."""
     cutter = DayCutter(record)
     known = cutter.span(until)
     if known is None or known[1] < known[0]:
         return None
-    first = known[0] if since is None else max(known[0], since)
-    if known[1] < first:
-        return None
-    park = cutter.cut(first, known[1], until)
+    park = cutter.cut(*known, until)
     faulty = np.any([finding.touched for finding in rules.find(park, model.physical(park))], axis=0)
     return ParkDays(park.site, park.days, park.features, np.where(faulty[:, None], np.nan, park.power))
 

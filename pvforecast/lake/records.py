@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pvforecast import holds
 from pvforecast.errors import UnknownPark
 from pvforecast.known import HISTORY_DAYS, WEATHER_VARIABLES, Floats, Known, ParkRecord, Times, WeatherRun, Words
 from pvforecast.lake.store import Lake, of_parks
@@ -40,9 +41,10 @@ def load(lake: Lake, park_id: str, *, versions: dict[str, int] | None = None, ho
     generation = lake.read(GENERATION, park_id=park_id, version=version(GENERATION.name))
     weather = lake.read(WEATHER, park_id=park_id, version=version(WEATHER.name))
     facts = sites(lake, park_id)
+    held = holds.read(lake, [park_id])
     if hourly:
         facts = [(begin, replace(site, resolution="PT1H")) for begin, site in facts]
-    return _record(facts, generation, weather)
+    return _record(facts, generation, weather, held)
 
 
 def known(lake: Lake, park_ids: Sequence[str], as_of: np.datetime64) -> dict[str, Known]:
@@ -57,6 +59,7 @@ def known(lake: Lake, park_ids: Sequence[str], as_of: np.datetime64) -> dict[str
     """
     facts = _facts(lake, park_ids)
     now = _moment(as_of)
+    held = holds.read(lake, park_ids)
     generation = lake.read(
         GENERATION, park_ids=park_ids, during=("valid_at", now - timedelta(days=HISTORY_DAYS), now + _TICK)
     )
@@ -72,7 +75,10 @@ def known(lake: Lake, park_ids: Sequence[str], as_of: np.datetime64) -> dict[str
     rows = pa.concat_tables(weather) if weather else lake.read(WEATHER, park_ids=[])
     return {
         park_id: _record(
-            facts[park_id], *(table.filter(pc.equal(table["park_id"], park_id)) for table in (generation, rows))
+            facts[park_id],
+            generation.filter(pc.equal(generation["park_id"], park_id)),
+            rows.filter(pc.equal(rows["park_id"], park_id)),
+            [hold for hold in held if hold.park_id == park_id],
         ).known_at(as_of)
         for park_id in park_ids
     }
@@ -91,7 +97,12 @@ def _newest_runs(
     return {} if rows is None else {row["park_id"]: row["run_at"] for row in rows.to_pylist()}
 
 
-def _record(facts: Sequence[tuple[np.datetime64, Site]], generation: pa.Table, weather: pa.Table) -> ParkRecord:
+def _record(
+    facts: Sequence[tuple[np.datetime64, Site]],
+    generation: pa.Table,
+    weather: pa.Table,
+    held: Sequence[holds.Hold] = (),
+) -> ParkRecord:
     """Of one park's rows."""
     period_s = int(facts[-1][1].period / np.timedelta64(1, "s"))
     generation = generation.filter(pc.equal(generation["period_s"], period_s))
@@ -100,8 +111,12 @@ def _record(facts: Sequence[tuple[np.datetime64, Site]], generation: pa.Table, w
         _times(generation, "available_at"),
         _floats(generation, "power_kw"),
     )
+    flags = _words(generation, "flags")
+    if held:
+        rows, available, flags = holds.apply(held, hours, available, flags)
+        hours, power = hours[rows], power[rows]
     order = np.lexsort((available, hours))
-    flags = _words(generation, "flags")[order]
+    flags = flags[order]
     runs = _runs(_hourly(weather))
     if period_s != _HOUR_S:
         runs = _finest(runs, _runs(weather.filter(pc.equal(weather["period_s"], period_s))))

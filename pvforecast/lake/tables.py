@@ -114,6 +114,11 @@ QUARANTINE = _table(
 CLOCKS = _table(
     "raw/clocks", ("park_id", "as_of"), None, park_id=pa.string(), report=pa.string(), as_of=_UTC
 )  # fmt: skip
+# Hours kept from training by the drift event that found a fault in them; see `pvforecast.holds`.
+HOLDS = _table(
+    "drift/holds", ("event_id", "state"), None,
+    event_id=pa.string(), park_id=pa.string(), state=pa.string(), at=_UTC, begin=_UTC, end=_UTC, cause=pa.string(),
+)  # fmt: skip
 # What maintenance did to each table, and why it left something undone.
 MAINTENANCE = _table(
     "maintenance", ("at", "table"), None,
@@ -133,6 +138,6 @@ def features(names: tuple[str, ...]) -> Table:
 
 TABLES = {
     table.name: table
-    for table in (PARKS, RAW_WEATHER, RAW_GENERATION, WEATHER, GENERATION, QUARANTINE, CLOCKS, MAINTENANCE)
+    for table in (PARKS, RAW_WEATHER, RAW_GENERATION, WEATHER, GENERATION, QUARANTINE, CLOCKS, HOLDS, MAINTENANCE)
 }
 """By name, but for `features`, whose columns are those of a recipe."""
