@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pvforecast import features as fx
+from pvforecast.features.snow import lies
 from pvforecast.known import HOUR, Floats, ParkRecord, Times
 
 EVER = np.datetime64("1990-01-01", "s")
@@ -72,7 +73,8 @@ def build(
     Parameters
     ----------
     as_of : targets are what was metered as known then; as finally known by default.
-    healthy : to learn from: hours flagged as no evidence of what the park can do have no target. Scores keep them.
+    healthy : to learn from: hours flagged as no evidence of what the park can do have no target, but for those under
+        snow of which the features know that it lies. Scores keep them all.
     """
     blocks = []
     for issued_at in issues:
@@ -84,14 +86,19 @@ def build(
         return empty(spec)
     valid = np.concatenate([valid_at for _, valid_at, _, _ in blocks])
     issued = np.concatenate([np.full(len(valid_at), issued_at) for issued_at, valid_at, _, _ in blocks])
-    target = record.truth(valid, as_of, healthy=healthy) / np.concatenate([capacity for _, _, capacity, _ in blocks])
+    features = np.concatenate([x for *_, x in blocks])
+    power = record.truth(valid, as_of, healthy=healthy)
+    snow = lies(features, spec.names)
+    if healthy and snow.any():
+        power[snow] = record.truth(valid[snow], as_of, healthy=True, under_snow=True)
+    target = power / np.concatenate([capacity for _, _, capacity, _ in blocks])
     park = np.full(len(valid), record.site.park_id, dtype=object)
     return Rows(
         spec,
         park,
         issued,
         valid,
-        np.concatenate([x for *_, x in blocks]),
+        features,
         target,
         fx.daylight(record.site, valid, record.site.period),
     )

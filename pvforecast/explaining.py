@@ -27,12 +27,14 @@ GROUPS = ("weather", "sun", "recent output", "calendar", "park facts", "other")
 """In the order in which they are told. `other` holds features of a spec newer than this list."""
 
 _SUN = ("sun", "cos_aoi", "ghi_clear", "poa_clear", "dni_clear", "dhi_clear", "clear_sky_power")
-_RECENT = ("lag_", "mean_", "relative_", "recent_", "last_", "performance", "metered_", "generation_", "residual_")
+_RECENT = (
+    "lag_", "mean_", "relative_", "recent_", "last_", "performance", "frost_", "metered_", "generation_", "residual_",
+)  # fmt: skip
 _CALENDAR = ("hour_", "day_of_year_", "lead_", "local_", "solar_")
 _FACTS = ("interval_", "surface_", "latitude", "longitude", "elevation_m", "dc_", "ac_", "capacity", "has_", "mounting")
 _WEATHER = (
     "x_", "ghi", "dni", "dhi", "temp_", "wind_", "cloud_", "clear_sky_index", "poa", "physical_power", "humidity",
-    "run_", "relative_humidity", "precipitation", "snow", "pressure", "weather_", "kt",
+    "run_", "relative_humidity", "precipitation", "warmest_", "snow", "pressure", "weather_", "kt",
 )  # fmt: skip
 
 

@@ -28,8 +28,8 @@ def join(words: Iterable[str]) -> str:
     return " ".join(sorted(set(words)))
 
 
-def censored(flags: npt.NDArray[np.str_]) -> npt.NDArray[np.bool_]:
-    """Which intervals are no evidence. Shape as `flags`."""
+def censored(flags: npt.NDArray[np.str_], words: frozenset[str] = CENSORED) -> npt.NDArray[np.bool_]:
+    """Which intervals are no evidence, for one of `words`. Shape as `flags`."""
     unique, inverse = np.unique(flags, return_inverse=True)
-    bad = np.array([not CENSORED.isdisjoint(text.split()) for text in unique], dtype=bool)
+    bad = np.array([not words.isdisjoint(text.split()) for text in unique], dtype=bool)
     return bad[inverse] if len(flags) else np.zeros(0, dtype=bool)

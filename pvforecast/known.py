@@ -15,7 +15,7 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
-from pvforecast.flags import censored
+from pvforecast.flags import CENSORED, SNOW, censored
 from pvforecast.site import Site
 
 Times = npt.NDArray[np.datetime64]
@@ -24,12 +24,16 @@ Words = npt.NDArray[np.str_]
 
 HOUR = np.timedelta64(3600, "s")
 HISTORY_DAYS = 15
+PAST = 24 * HOUR
+"""How long ago `Past` reaches back, and how old its run is at least; at most it is three times as old."""
 
 WEATHER_VARIABLES = (
     "ghi", "dni", "dhi", "temp_air", "wind_speed", "cloud_cover", "relative_humidity", "precipitation",
 )  # fmt: skip
 """Canonical weather columns: W/m², W/m², W/m², °C, m/s, 0-1, 0-1, mm; means over the interval (precipitation: its
 sum), NaN where not delivered."""
+PHYSICAL_VARIABLES = ("ghi", "dni", "dhi", "temp_air", "wind_speed")
+"""Those that the physical model of a park's power takes."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,28 @@ class History:
 
 
 @dataclass(frozen=True)
+class Past:
+    """The last day as it was forecast and as it was metered.
+
+    Attributes
+    ----------
+    weather : of the newest run that began a day ago or earlier, the hours since then.
+    metered : `History` of the same time, with the hours under snow that `Known.history` leaves out.
+    """
+
+    weather: WeatherRun
+    metered: History
+
+
+@dataclass(frozen=True)
 class Known:
-    """All that was known about one park at `as_of`."""
+    """All that was known about one park at `as_of`; `past` is None where no run began early enough."""
 
     site: Site
     as_of: np.datetime64
     weather: WeatherRun | None
     history: History
+    past: Past | None = None
 
 
 @dataclass(frozen=True)
@@ -100,15 +119,19 @@ class ParkRecord:
         return held[-1] if held else self.sites[0][1]
 
     def known_at(self, as_of: np.datetime64) -> Known:
-        """Cut out what was available at `as_of`: the latest run, and `HISTORY_DAYS` of generation."""
-        return Known(self.site_at(as_of), as_of, self._latest_run(as_of), self._history(as_of))
+        """Cut out what was available at `as_of`: the latest run, `HISTORY_DAYS` of generation, and the last day."""
+        history = self._history(as_of, HISTORY_DAYS * 24 * HOUR)
+        return Known(self.site_at(as_of), as_of, self._latest_run(as_of), history, self._past(as_of))
 
-    def truth(self, hours: Times, as_of: np.datetime64 | None = None, *, healthy: bool = False) -> Floats:
+    def truth(
+        self, hours: Times, as_of: np.datetime64 | None = None, *, healthy: bool = False, under_snow: bool = False
+    ) -> Floats:
         """Metered kW of each hour, as known at `as_of` (finally known by default); never an input to features.
 
         Parameters
         ----------
         healthy : leave out hours that were flagged as no evidence of what the park can do (curtailed, outage, ...).
+        under_snow : but keep those that only lay under snow.
 
         Returns
         -------
@@ -118,7 +141,7 @@ class ParkRecord:
         found = at >= 0
         power = np.append(self.power_kw, np.nan)[at]
         if healthy and self.flags is not None:
-            found &= ~np.append(censored(self.flags), True)[at]
+            found &= ~np.append(censored(self.flags, _words(under_snow)), True)[at]
         return np.where(found, power, np.nan)
 
     def flags_of(self, hours: Times, as_of: np.datetime64 | None = None) -> Words:
@@ -150,20 +173,44 @@ class ParkRecord:
         """Of the runs up to each, the one that began last."""
         return list(accumulate(self.runs, _later))
 
-    def _history(self, as_of: np.datetime64) -> History:
+    @cached_property
+    def _began(self) -> Times:
+        return np.array([run.run_at for run in self.runs], "datetime64[s]")
+
+    def _past(self, as_of: np.datetime64) -> Past | None:
+        early = (self._began >= as_of - 3 * PAST) & (self._began <= as_of - PAST) & (self._available <= as_of)
+        if not early.any():
+            return None
+        run = max((self.runs[at] for at in np.flatnonzero(early)), key=_newness)
+        begin, end = np.searchsorted(run.valid_at, [as_of - PAST - HOUR, as_of + HOUR])
+        hours = slice(int(begin), int(end))  # and the hours around, between which quarters of one are interpolated
+        if len(run.valid_at[hours]) == 0:
+            return None
+        variables = {name: run.variables[name][hours] for name in PHYSICAL_VARIABLES if name in run.variables}
+        weather = WeatherRun(run.source, run.run_at, run.available_at, run.valid_at[hours], variables)
+        return Past(weather, self._history(as_of, PAST, under_snow=True))
+
+    def _history(self, as_of: np.datetime64, reach: np.timedelta64, *, under_snow: bool = False) -> History:
         """Without hours that are no evidence of what the park can do: a lag of an outage says nothing of tomorrow."""
-        first = as_of - np.timedelta64(HISTORY_DAYS * 24, "h").astype("timedelta64[s]")
-        begin, end = np.searchsorted(self.valid_at, [first, as_of])
+        begin, end = np.searchsorted(self.valid_at, [as_of - reach, as_of])
         rows = begin + np.flatnonzero(self.available_at[begin:end] <= as_of)
         hours = self.valid_at[rows]
         rows = rows[np.append(hours[1:] != hours[:-1], True)] if len(rows) else rows
         usable = ~np.isnan(self.power_kw[rows])
         if self.flags is not None:
-            usable &= ~censored(self.flags[rows])
+            usable &= ~censored(self.flags[rows], _words(under_snow))
         rows = rows[usable]
         return History(self.valid_at[rows], self.power_kw[rows])
 
 
 def _later(one: WeatherRun, other: WeatherRun) -> WeatherRun:
     """The run that began later; of two that began at once the one that could be had later."""
-    return other if (other.run_at, other.available_at) > (one.run_at, one.available_at) else one
+    return other if _newness(other) > _newness(one) else one
+
+
+def _newness(run: WeatherRun) -> tuple[np.datetime64, np.datetime64]:
+    return run.run_at, run.available_at
+
+
+def _words(under_snow: bool) -> frozenset[str]:
+    return CENSORED - {SNOW} if under_snow else CENSORED

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pvforecast.errors import DataError
-from pvforecast.known import History, Known, WeatherRun
+from pvforecast.known import History, Known, Past, WeatherRun
 from pvforecast.objects import ObjectStore
 from pvforecast.site import Site
 
@@ -32,19 +33,21 @@ def encode(known: Known) -> bytes:
         "format": _FORMAT,
         "site": known.site.as_dict(),
         "as_of": _text(known.as_of),
-        "weather": None
-        if run is None
-        else {"source": run.source, "run_at": _text(run.run_at), "available_at": _text(run.available_at)},
+        "weather": None if run is None else _described(run),
     }
     tables = {"history": {"valid_at": known.history.valid_at, "power_kw": known.history.power_kw}}
     if run is not None:
-        tables["weather"] = {"valid_at": run.valid_at, **{name: run.variables[name] for name in sorted(run.variables)}}
+        tables["weather"] = _columns(run)
+    if known.past is not None:
+        # Under `history`, of whose columns a reader that does not know them takes no notice.
+        meta["past"] = _described(known.past.weather)
+        metered = known.past.metered
+        tables["history"] |= {"past_metered.valid_at": metered.valid_at, "past_metered.power_kw": metered.power_kw}
+        tables["history"] |= {f"past_weather.{name}": values for name, values in _columns(known.past.weather).items()}
     fields, arrays = [], []
     for table, columns in tables.items():
         for name, values in columns.items():
-            values = (
-                values.astype("datetime64[s]").astype(np.int64) if name == "valid_at" else values.astype(np.float64)
-            )
+            values = values.astype("datetime64[s]").astype(np.int64) if _is_time(name) else values.astype(np.float64)
             fields.append(pa.field(f"{table}.{name}", pa.list_(pa.from_numpy_dtype(values.dtype))))
             arrays.append(pa.ListArray.from_arrays([0, len(values)], pa.array(values)))
     schema = pa.schema(fields, metadata={"pvforecast": json.dumps(meta, sort_keys=True)})
@@ -63,14 +66,16 @@ def decode(data: bytes) -> Known:
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         table, _, variable = name.partition(".")
         values = column.flatten().to_numpy(zero_copy_only=False)
-        tables[table][variable] = values.astype("datetime64[s]") if variable == "valid_at" else values
-    weather = None
-    if meta["weather"] is not None:
-        times = {name: np.datetime64(meta["weather"][name], "s") for name in ("run_at", "available_at")}
-        valid_at = tables["weather"].pop("valid_at")
-        weather = WeatherRun(meta["weather"]["source"], valid_at=valid_at, variables=tables["weather"], **times)
-    history = History(tables["history"]["valid_at"], tables["history"]["power_kw"])
-    return Known(Site.from_dict(meta["site"]), np.datetime64(meta["as_of"], "s"), weather, history)
+        tables[table][variable] = values.astype("datetime64[s]") if _is_time(variable) else values
+    weather = None if meta["weather"] is None else _run(meta["weather"], tables["weather"])
+    history, past = tables["history"], None
+    if meta.get("past") is not None:
+        prefix = "past_weather."
+        columns = {name.removeprefix(prefix): values for name, values in history.items() if name.startswith(prefix)}
+        metered = History(history["past_metered.valid_at"], history["past_metered.power_kw"])
+        past = Past(_run(meta["past"], columns), metered)
+    of_park = History(history["valid_at"], history["power_kw"])
+    return Known(Site.from_dict(meta["site"]), np.datetime64(meta["as_of"], "s"), weather, of_park, past)
 
 
 def write(store: ObjectStore, known: Known) -> str:
@@ -133,6 +138,25 @@ def keys_of(store: ObjectStore, park_id: str) -> Iterator[str]:
         yield f"snapshots/latest/{park_id}.json"
     yield from store.keys(f"snapshots/index/{park_id}/")
     yield from store.keys(f"snapshots/objects/{park_id}/")
+
+
+def _described(run: WeatherRun) -> dict[str, str]:
+    return {"source": run.source, "run_at": _text(run.run_at), "available_at": _text(run.available_at)}
+
+
+def _columns(run: WeatherRun) -> dict[str, npt.NDArray[Any]]:
+    return {"valid_at": run.valid_at, **{name: run.variables[name] for name in sorted(run.variables)}}
+
+
+def _run(described: dict[str, str], columns: dict[str, npt.NDArray[Any]]) -> WeatherRun:
+    """The inverse of `_described` and `_columns`."""
+    times = {name: np.datetime64(described[name], "s") for name in ("run_at", "available_at")}
+    variables = {name: values for name, values in columns.items() if name != "valid_at"}
+    return WeatherRun(described["source"], valid_at=columns["valid_at"], variables=variables, **times)
+
+
+def _is_time(name: str) -> bool:
+    return name.rpartition(".")[2] == "valid_at"
 
 
 def _object_key(park_id: str, snapshot_id: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -76,7 +76,7 @@ def _differences(store: ObjectStore, logged: dict[str, Any]) -> list[str]:
 def _with_weather(known: Known, source: str, weather: dict[str, Any], issued_at: np.datetime64) -> Known:
     variables = {name: np.array(values, np.float64) for name, values in weather.items() if name != "valid_at"}
     run = WeatherRun(source, issued_at, issued_at, _instants(weather["valid_at"]), variables)
-    return Known(known.site, known.as_of, run, known.history)
+    return replace(known, weather=run)
 
 
 def _instants(texts: list[str]) -> np.ndarray[tuple[int], np.dtype[np.datetime64]]:

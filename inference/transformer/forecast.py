@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class Question:
         known = found.known
         hours = features.horizon(issued_at, instance.horizon_hours or default_hours, known.site.period)
         if instance.weather is not None:
-            known = Known(known.site, known.as_of, instance.weather.as_run(issued_at), known.history)
+            known = replace(known, weather=instance.weather.as_run(issued_at))
             if not _covered(known, hours).any():
                 raise InvalidInput(
                     f"it covers none of the hours from {iso(hours[0])} to {iso(hours[-1])}",

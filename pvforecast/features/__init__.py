@@ -9,6 +9,7 @@ model handles, so a park without history still gets a forecast.
     power      irradiance to power, by pvlib's models
     weather    the weather run, with its neighbours in time
     recent     what was metered before the issue time
+    snow       whether snow lies on the modules then
 """
 
 from __future__ import annotations
@@ -16,10 +17,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pvforecast.features import recent, weather
-from pvforecast.features.spec import DEFAULT_SPEC, FIRST_SPEC, WEATHER_ONLY_SPEC, FeatureSpec, from_weather, with_extra
+from pvforecast.features import recent, snow, weather
+from pvforecast.features.spec import (
+    DEFAULT_SPEC,
+    FIRST_SPEC,
+    SNOW,
+    WEATHER_ONLY_SPEC,
+    FeatureSpec,
+    from_weather,
+    with_extra,
+)
 from pvforecast.features.sun import clear_sky_power, day_of_year, daylight
-from pvforecast.known import HOUR, Floats, History, Known, Times, WeatherRun
+from pvforecast.known import HOUR, Floats, History, Known, Past, Times, WeatherRun
 from pvforecast.site import Site
 
 __all__ = [
@@ -40,6 +49,7 @@ def build(
     history: History,
     issued_at: np.datetime64,
     valid_at: Times,
+    past: Past | None = None,
 ) -> Features:
     """Features of one park at one issue time.
 
@@ -49,6 +59,7 @@ def build(
     history : metered power known at `issued_at`, in the park's resolution.
     issued_at : UTC, when the forecast is made.
     valid_at : shape [n], UTC starts of consecutive intervals of the park's resolution.
+    past : the last day as it was forecast and as it was metered, where that is known.
 
     Returns
     -------
@@ -62,12 +73,14 @@ def build(
     columns = _calendar(site, issued_at, valid_at) | _facts(site, len(valid_at))
     columns |= weather.columns(spec, site, run, valid_at, site.period)
     columns |= recent.columns(spec, site, run, history, issued_at, valid_at, site.period)
+    if not set(SNOW).isdisjoint(spec.names):
+        columns |= snow.columns(site, past, issued_at, columns["temp_air"], site.period)
     return np.stack([columns[name] for name in spec.names], axis=1).astype(np.float32)
 
 
 def build_known(spec: FeatureSpec, known: Known, issued_at: np.datetime64, valid_at: Times) -> Features:
     """`build` from a `Known`, as both callers have it."""
-    return build(spec, known.site, known.weather, known.history, issued_at, valid_at)
+    return build(spec, known.site, known.weather, known.history, issued_at, valid_at, known.past)
 
 
 def horizon(issued_at: np.datetime64, hours: int, period: np.timedelta64 = HOUR) -> Times:

@@ -29,6 +29,9 @@ RECENT = (
     "relative_1h", "relative_3h", "relative_24h", "performance_1h", "performance_3h", "performance_24h",
 )  # fmt: skip
 """What was metered before the issue time; NaN of a park that has no history."""
+FROST_PERFORMANCE, WARMEST = "frost_performance", "warmest_since_issue"
+SNOW = (FROST_PERFORMANCE, WARMEST)
+"""Whether snow lies on the modules; of them only `pvforecast.model.snow` learns."""
 
 _FIRST_NAMES = (
     "sun_elevation", "sun_azimuth", "cos_aoi", "ghi_clear", "poa_clear",
@@ -67,7 +70,7 @@ class FeatureSpec:
         return len(self.names)
 
 
-DEFAULT_SPEC = FeatureSpec((*SUN, *WEATHER, *CALENDAR, *FACTS, LEAD, *RECENT))
+DEFAULT_SPEC = FeatureSpec((*SUN, *WEATHER, *CALENDAR, *FACTS, LEAD, *RECENT, *SNOW))
 """The features of a model that no other is asked of. docs/features.md gives unit and reason of each."""
 FIRST_SPEC = FeatureSpec(_FIRST_NAMES, 1)
 """What the first bundles were made with."""

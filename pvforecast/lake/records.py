@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pvforecast import holds
 from pvforecast.errors import UnknownPark
-from pvforecast.known import HISTORY_DAYS, WEATHER_VARIABLES, Floats, Known, ParkRecord, Times, WeatherRun, Words
+from pvforecast.known import HISTORY_DAYS, PAST, WEATHER_VARIABLES, Floats, Known, ParkRecord, Times, WeatherRun, Words
 from pvforecast.lake.store import Lake, of_parks
 from pvforecast.lake.tables import GENERATION, PARKS, WEATHER
 from pvforecast.site import Limit, Plane, Site
@@ -50,7 +50,7 @@ def load(lake: Lake, park_id: str, *, versions: dict[str, int] | None = None, ho
 def known(lake: Lake, park_ids: Sequence[str], as_of: np.datetime64) -> dict[str, Known]:
     """What was known of each park at `as_of`: ``load(lake, park_id).known_at(as_of)``, with one read for many parks.
 
-    Only the last days of generation and each park's newest run are read.
+    Only the last days of generation are read, each park's newest run, and its run of a day ago.
 
     Raises
     ------
@@ -66,12 +66,12 @@ def known(lake: Lake, park_ids: Sequence[str], as_of: np.datetime64) -> dict[str
     newest = _newest_runs(lake, park_ids, now, now - _RECENT)
     late = [park_id for park_id in park_ids if park_id not in newest]
     newest |= _newest_runs(lake, late, now) if late else {}
-    weather = [
-        lake.read(
-            WEATHER, park_ids=[park for park in park_ids if newest.get(park) == at], during=("run_at", at, at + _TICK)
-        )
-        for at in sorted(set(newest.values()))
-    ]
+    day = timedelta(seconds=int(PAST / np.timedelta64(1, "s")))
+    past = _newest_runs(lake, park_ids, now, now - 3 * day, now - day)
+    wanted: dict[datetime, list[str]] = {}
+    for park, at in sorted({*newest.items(), *past.items()}):
+        wanted.setdefault(at, []).append(park)
+    weather = [lake.read(WEATHER, park_ids=wanted[at], during=("run_at", at, at + _TICK)) for at in sorted(wanted)]
     rows = pa.concat_tables(weather) if weather else lake.read(WEATHER, park_ids=[])
     return {
         park_id: _record(
@@ -85,10 +85,11 @@ def known(lake: Lake, park_ids: Sequence[str], as_of: np.datetime64) -> dict[str
 
 
 def _newest_runs(
-    lake: Lake, park_ids: Sequence[str], now: datetime, since: datetime | None = None
+    lake: Lake, park_ids: Sequence[str], now: datetime, since: datetime | None = None, until: datetime | None = None
 ) -> dict[str, datetime]:
-    """Start of each park's newest hourly run that was available at `now`, of those since `since` if given."""
+    """Start of each park's newest hourly run that was available at `now`, of those in [since, until] where given."""
     recent = f"AND run_at >= TIMESTAMP '{since.isoformat()}' " if since else ""
+    recent += f"AND run_at <= TIMESTAMP '{until.isoformat()}' " if until else ""
     rows = lake.query(
         WEATHER,
         f"SELECT park_id, max(run_at) AS run_at FROM t WHERE period_s = 3600 AND {of_parks(park_ids)} "

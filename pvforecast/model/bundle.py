@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ import xgboost as xgb
 
 from pvforecast.errors import BundleError, SpecMismatch
 from pvforecast.features import Features, FeatureSpec
+from pvforecast.features.snow import lies
 from pvforecast.features.spec import LEAD
 from pvforecast.known import Floats
 from pvforecast.model import calibration
@@ -33,6 +34,7 @@ from pvforecast.model.columns import base, column
 from pvforecast.model.corrector import Corrector
 from pvforecast.model.ensemble import Ensemble
 from pvforecast.model.forest import QuantileForest
+from pvforecast.model.snow import Snow
 from pvforecast.objects import ObjectStore
 from pvforecast.portfolio import Dependence
 
@@ -57,6 +59,7 @@ class Bundle:
     quantiles : ascending levels, e.g. (0.05, ..., 0.95).
     info : everything else that `bundle.json` records (trained_until, data versions, parks, recipe, ...).
     dependence : for portfolios; None where it was not learned.
+    snow : what becomes of a forecast where snow lies; None where it was not learned.
     """
 
     ensemble: Ensemble
@@ -67,6 +70,7 @@ class Bundle:
     golden_features: Features
     info: dict[str, Any] = field(default_factory=dict)
     dependence: Dependence | None = None
+    snow: Snow | None = None
 
     def predict(self, features: Features, spec_hash: str | None = None) -> Quantiles:
         """Calibrated quantiles of power as a fraction of `ac_capacity_kw`.
@@ -94,7 +98,10 @@ class Bundle:
         raw = self.ensemble.quantiles(features, self.quantiles)
         moved = corrected(raw, features, self.quantiles, self.corrector)
         where = calibration.cells(features, column(features, self.spec.names, LEAD), self.spec.names)
-        return calibration.apply(moved, self.calibration, self.quantiles, where).astype(np.float32)
+        result = calibration.apply(moved, self.calibration, self.quantiles, where)
+        if self.snow is not None:
+            result = self.snow.apply(result, centre(result, self.quantiles)[:, 0], lies(features, self.spec.names))
+        return result.astype(np.float32)
 
     def contributions(self, features: Features) -> Quantiles:
         """XGBoost's SHAP values of its part of the forecast, fraction of capacity.
@@ -122,6 +129,7 @@ class Bundle:
             "boosted": self.ensemble.levels,
             "seen_declination_deg": self.ensemble.seen,
             "calibration": self.calibration.tolist(),
+            "snow": asdict(self.snow) if self.snow else None,
         }
         forests = {"level": self.ensemble.level, "ratio": self.ensemble.ratio}
         golden = {"features": self.golden_features, "quantiles": self.predict(self.golden_features)}
@@ -194,6 +202,7 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
         golden = _unpack(files["golden.arrow"])
         features, expected = golden["features"].reshape(-1, len(spec)), golden["quantiles"]
         boosted, seen = tuple(info.pop("boosted")), info.pop("seen_declination_deg")
+        snow = info.pop("snow", None)  # bundles of before it was learned have none
         forests = _forests(files["forests.arrow"])
         bundle = Bundle(
             Ensemble(
@@ -211,6 +220,7 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
             features,
             info,
             _dependence(files["dependence.arrow"], uri) if files["dependence.arrow"] else None,
+            Snow(tuple(snow["ratios"]), float(snow["share"])) if snow else None,
         )
         again = bundle.predict(features)
         difference = float(np.abs(again - expected.reshape(again.shape)).max(initial=0.0))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pvforecast.features import Features
-from pvforecast.features.spec import LEAD, RECENT, from_weather
+from pvforecast.features.spec import LEAD, RECENT, SNOW, from_weather
 
 
 def column(features: Features, names: Sequence[str], name: str) -> Features:
@@ -18,7 +18,7 @@ def column(features: Features, names: Sequence[str], name: str) -> Features:
 
 def base(names: Sequence[str]) -> list[int]:
     """Columns of what does not depend on metered power or on the issue time."""
-    return [at for at, name in enumerate(names) if name not in RECENT and name != LEAD]
+    return [at for at, name in enumerate(names) if name not in (*RECENT, *SNOW, LEAD)]
 
 
 def weather(names: Sequence[str]) -> list[int]:
@@ -29,6 +29,11 @@ def weather(names: Sequence[str]) -> list[int]:
 def recent(names: Sequence[str]) -> list[int]:
     """Columns that are NaN where nothing metered lately is known."""
     return [at for at, name in enumerate(names) if name in RECENT]
+
+
+def snow(names: Sequence[str]) -> list[int]:
+    """Columns that tell whether snow lies on the modules."""
+    return [at for at, name in enumerate(names) if name in SNOW]
 
 
 def has_recent(features: Features, names: Sequence[str]) -> npt.NDArray[np.bool_]:

@@ -13,8 +13,9 @@ import xgboost as xgb
 
 from pvforecast.dataset import Rows, known_by
 from pvforecast.errors import NotEnoughData
+from pvforecast.features.snow import lies
 from pvforecast.known import Floats
-from pvforecast.model import calibration, columns, corrector, ensemble, levels
+from pvforecast.model import calibration, columns, corrector, ensemble, levels, snow
 from pvforecast.model.bundle import Bundle, centre, corrected
 from pvforecast.model.corrector import Corrector
 from pvforecast.model.recipe import Recipe
@@ -40,7 +41,8 @@ def train(
 
     The days are dealt into `calibration_folds` folds; each is forecast by an ensemble that has not seen it. Where those
     forecasts show that a park's level has changed for good, what it did before is scaled to what it does now. The
-    correction learns the errors that are left, and the calibration what is left of those.
+    correction learns the errors that are left, and the calibration what is left of those. Rows of which it was known
+    that snow lies are forecast so too, but only what is said of snow learns from them.
 
     Parameters
     ----------
@@ -61,19 +63,24 @@ def train(
     known = drawn(known, recipe.booster_rows, recipe.seed)
     names = recipe.spec.names
     shown = _with_less(known.features, names)
+    bare = ~lies(known.features, names)
+    if bare.sum() < MIN_ROWS:
+        bare = np.ones(len(known), bool)
     target = np.clip(known.target, 0.0, 1.0)
-    raw = _unseen(known, target, shown, recipe)
-    changes = levels.find(known, centre(raw, recipe.quantiles)[:, 0])
+    raw = _unseen(known, target, shown, bare, recipe)
+    changes = levels.find(known.where(bare), centre(raw[bare], recipe.quantiles)[:, 0])
     if changes:
         target = np.clip(levels.levelled(known, changes), 0.0, 1.0)
-        raw = _unseen(known, target, shown, recipe)
-    correction = _correction(target, shown, raw, recipe)
+        raw = _unseen(known, target, shown, bare, recipe)
+    correction = _correction(target[bare], shown[bare], raw[bare], recipe)
     golden = np.linspace(0, len(known) - 1, _GOLDEN_ROWS).astype(int)
     where = calibration.cells(shown, known.lead_hours, names)
     moved = corrected(raw, shown, recipe.quantiles, correction)
-    moves = calibration.fit(moved, target, recipe.quantiles, where)
+    of_bare = (where[0][bare], where[1][bare], where[2][bare])
+    moves = calibration.fit(moved[bare], target[bare], recipe.quantiles, of_bare)
+    made = calibration.apply(moved, moves, recipe.quantiles, where)
     return Bundle(
-        ensemble.fit(known.features, target, names, recipe),
+        ensemble.fit(known.features[bare], target[bare], names, recipe),
         correction,
         moves,
         recipe.spec,
@@ -89,9 +96,8 @@ def train(
             "parks": sorted({str(park) for park in known.park_id}),
             "versions": {"xgboost": xgb.__version__, "numpy": np.__version__, "python": platform.python_version()},
         },
-        None
-        if places is None
-        else _dependence(known, target, calibration.apply(moved, moves, recipe.quantiles, where), recipe, places),
+        None if places is None else _dependence(known.where(bare), target[bare], made[bare], recipe, places),
+        _snow(known, target, made, lies(shown, names) & ~bare, recipe),
     )
 
 
@@ -136,14 +142,30 @@ def _dependence(
     return fit_dependence(made, {park: places[park] for park in np.unique(rows.park_id.astype(str))})
 
 
-def _unseen(rows: Rows, target: Floats, shown: npt.NDArray[np.float32], recipe: Recipe) -> Floats:
-    """Raw quantiles of each row by an ensemble that has not seen its stretch of days. Shape [n, levels]."""
+def _snow(
+    rows: Rows, target: Floats, quantiles: Floats, lying: npt.NDArray[np.bool_], recipe: Recipe
+) -> snow.Snow | None:
+    """What becomes of forecasts of days that were not seen where snow lay."""
+    days = set(zip(rows.park_id[lying], rows.valid_at[lying].astype("datetime64[D]").astype(int), strict=True))
+    median = centre(quantiles, recipe.quantiles)[:, 0]
+    return snow.fit(target[lying], median[lying], len(days), recipe.quantiles)
+
+
+def _unseen(
+    rows: Rows, target: Floats, shown: npt.NDArray[np.float32], taught: npt.NDArray[np.bool_], recipe: Recipe
+) -> Floats:
+    """Raw quantiles of each row by an ensemble that has not seen its stretch of days. Shape [n, levels].
+
+    Parameters
+    ----------
+    shown : the features that it is asked with. taught : rows to learn from. Shape [n].
+    """
     fold = folds(rows, recipe.calibration_folds)
     light = replace(recipe, booster_rows=recipe.booster_rows // recipe.calibration_folds)
     result = np.empty((len(rows), len(recipe.quantiles)))
     for number in range(recipe.calibration_folds):
         held_out = fold == number
-        seen = np.flatnonzero(~held_out)
+        seen = np.flatnonzero(~held_out & taught)
         if len(seen) > light.booster_rows:
             seen = seen[np.sort(np.random.default_rng(number).choice(len(seen), light.booster_rows, replace=False))]
         fitted = ensemble.fit(rows.features[seen], target[seen], recipe.spec.names, light, seed=number + 1)
@@ -157,6 +179,7 @@ def _with_less(features: npt.NDArray[np.float32], names: tuple[str, ...]) -> npt
     n = np.arange(len(features))
     result[np.ix_(n % _BLIND == 1, columns.weather(names))] = np.nan
     result[np.ix_(n % _BLIND == 2, columns.recent(names))] = np.nan
+    result[np.ix_((n % _BLIND == 1) | (n % _BLIND == 2), columns.snow(names))] = np.nan
     return result
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from pvforecast import features as fx
 from pvforecast.features import DEFAULT_SPEC, FIRST_SPEC, FeatureSpec, with_extra
-from pvforecast.features.spec import RECENT, WEATHER, extra_of, from_weather
+from pvforecast.features.snow import lies
+from pvforecast.features.spec import RECENT, SNOW, WEATHER, extra_of, from_weather
 from pvforecast.features.sun import _block
-from pvforecast.known import HOUR, History, ParkRecord, WeatherRun
+from pvforecast.known import HOUR, History, ParkRecord, Past, WeatherRun
 from pvforecast.site import Site
 from tests.bundles import NOW, record
 from tests.bundles import site as golden
@@ -393,6 +394,52 @@ def test_performance_is_output_against_what_the_run_gave_for_the_same_hours() ->
     assert np.isnan(begun).all()  # a run that began only now says nothing of the hours before
 
 
+def frosty(coldest: float = -3.0, warmest: float = 0.0, share: float = 0.1) -> tuple[Site, Past, np.datetime64]:
+    """A day on which a park gave `share` of what physics makes of the weather, up to midnight."""
+    site, issued_at = golden(), np.datetime64("2013-12-07T07:00:00", "s")  # midnight in Golden
+    run = weather(day("2013-12-06T07:00:00", 24), temp_air=np.linspace(coldest, warmest, 28))
+    times = run.valid_at[2:26]
+    made = fx.build(FeatureSpec(("physical_power",)), site, run, NO_HISTORY, times[0], times)[:, 0].astype(float)
+    return site, Past(run, History(times, share * made * site.ac_capacity_kw)), issued_at
+
+
+def snow_features(site: Site, past: Past | None, issued_at: np.datetime64, temp_air: np.ndarray) -> np.ndarray:
+    hours = issued_at + np.arange(24) * HOUR
+    run = weather(hours, temp_air=np.concatenate([[50.0, 50.0], temp_air, [50.0, 50.0]]))
+    return fx.build(FeatureSpec(SNOW), site, run, NO_HISTORY, issued_at, hours, past).astype(float)
+
+
+def test_after_a_day_of_frost_its_output_against_physics_is_known() -> None:
+    site, past, issued_at = frosty(share=0.1)
+    rows = snow_features(site, past, issued_at, np.full(24, -2.0))
+    np.testing.assert_allclose(rows[:, 0], 0.1, rtol=1e-5)
+    older = replace(past, metered=History(past.metered.valid_at - 24 * HOUR, past.metered.power_kw))
+    assert np.isnan(snow_features(site, older, issued_at, np.full(24, -2.0))[:, 0]).all()  # not of the last day
+
+
+def test_the_warmest_hour_since_issue_only_rises() -> None:
+    site, past, issued_at = frosty()
+    temp_air = np.array([-5.0, -3.0, np.nan, -4.0, 2.0, -8.0, *np.full(18, -9.0)])
+    warmest = snow_features(site, past, issued_at, temp_air)[:, 1]
+    np.testing.assert_array_equal(warmest[:7], [-5.0, -3.0, -3.0, -3.0, 2.0, 2.0, 2.0])
+
+
+def test_snow_lies_after_frost_and_next_to_no_power_until_it_thaws() -> None:
+    cold_then_warm = np.array([*np.full(10, -5.0), *np.full(14, 6.0)])
+
+    def lying(share: float, coldest: float = -3.0) -> list[bool]:
+        site, past, issued_at = frosty(coldest, max(0.0, coldest), share)
+        rows = snow_features(site, past, issued_at, cold_then_warm)
+        return list(lies(rows.astype(np.float32), SNOW))
+
+    assert lying(0.1) == [True] * 10 + [False] * 14
+    assert not any(lying(0.6))  # it gave its power
+    assert not any(lying(0.1, coldest=3.0))  # there was no frost: an outage, perhaps
+    site, _, issued_at = frosty()
+    assert not lies(snow_features(site, None, issued_at, cold_then_warm).astype(np.float32), SNOW).any()
+    assert not lies(np.zeros((3, 1), np.float32), ("ghi",)).any()
+
+
 def test_a_park_without_history_still_has_all_other_features() -> None:
     hours = day("2013-06-21")
     ours = built(SITES[0], hours, weather(hours))
@@ -500,7 +547,7 @@ def test_weather_features_are_exactly_what_is_missing_without_weather() -> None:
     spec = with_extra(["x_haze"])
     rows = fx.build(spec, known.site, None, known.history, noon, fx.horizon(noon, 48))
     columns = dict(zip(spec.names, np.isnan(rows).T, strict=True))
-    performance = {name for name in RECENT if name.startswith("performance")}  # output against the run's
+    performance = {*SNOW, *(name for name in RECENT if name.startswith("performance"))}  # output against the run's
     assert {name for name, missing in columns.items() if missing.any()} == {
         name for name in spec.names if from_weather(name)
     } | performance

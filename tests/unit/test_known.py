@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,3 +109,19 @@ def test_a_park_without_any_data_is_known_to_have_none() -> None:
     known = record().known_at(START)
     assert known.weather is None
     assert len(known.history.valid_at) == len(known.history.power_kw) == 0
+
+
+def test_the_last_day_is_that_of_the_newest_run_that_began_a_day_ago_and_keeps_hours_under_snow() -> None:
+    runs = tuple(run(at, at + 6) for at in (0, 12, 24, 36))
+    kept = record([(hour, hour * 60 + 60, float(hour)) for hour in range(60)], runs)
+    flags = np.array([{40: "snow", 41: "outage"}.get(hour, "") for hour in range(60)])
+    assert replace(kept, flags=flags).known_at(hours(54)[0]).past is None  # that of 24 is four hours long
+    longer = tuple(replace(each, valid_at=each.valid_at[0] + np.arange(48) * HOUR,
+                           variables={"ghi": np.arange(48.0), "x_haze": np.zeros(48)}) for each in runs)  # fmt: skip
+    past = replace(kept, flags=flags, runs=longer).known_at(hours(48)[0]).past
+    assert past is not None
+    assert past.weather.run_at == hours(24)[0]
+    assert list(past.weather.valid_at) == list(hours(*range(24, 49)))
+    assert set(past.weather.variables) == {"ghi"}
+    assert list(past.metered.valid_at) == list(hours(*(hour for hour in range(24, 48) if hour != 41)))
+    assert replace(kept, runs=longer).known_at(hours(29)[0]).past is None  # the first run was had at 6, began 29 h ago

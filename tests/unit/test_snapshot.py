@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +29,21 @@ def bits(known: Known) -> list[object]:
         run = known.weather
         found += [run.source, run.run_at, run.available_at, run.valid_at.tobytes()]
         found += [(name, run.variables[name].tobytes()) for name in sorted(run.variables)]
+    if known.past is not None:
+        metered = known.past.metered
+        found += [metered.valid_at.tobytes(), metered.power_kw.tobytes()]
+        found += bits(replace(known, weather=known.past.weather, past=None))
     return found
+
+
+def test_the_last_day_is_part_of_it_where_an_older_reader_passes_over_it() -> None:
+    assert KNOWN.past is not None
+    with pa.ipc.open_file(pa.BufferReader(snapshot.encode(KNOWN))) as reader:
+        names = reader.schema.names
+    assert {name.partition(".")[0] for name in names} == {"history", "weather"}
+    assert [name for name in names if name.endswith(".valid_at") and name.count(".") == 1] == [
+        "history.valid_at", "weather.valid_at",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -40,8 +55,9 @@ def bits(known: Known) -> list[object]:
         replace(KNOWN, weather=replace(RUN, variables={**RUN.variables, "x_aerosol": RUN.variables["ghi"] * np.nan})),
         replace(KNOWN, weather=replace(RUN, valid_at=RUN.valid_at[:0], variables={"ghi": np.zeros(0)})),
         replace(KNOWN, site=replace(KNOWN.site, park_id="ümläut", latitude=-0.1 + 0.3)),
+        replace(KNOWN, past=None),
     ],
-    ids=["whole", "no weather", "no history", "free column", "empty run", "odd site"],
+    ids=["whole", "no weather", "no history", "free column", "empty run", "odd site", "no past"],
 )
 def test_what_is_decoded_is_what_was_encoded(known: Known) -> None:
     again = snapshot.decode(snapshot.encode(known))
