@@ -99,7 +99,7 @@ def _calendar(site: Site, issued_at: np.datetime64, valid_at: Times) -> dict[str
     middle = valid_at + site.period // 2
     hour = (middle - middle.astype("datetime64[D]")).astype(np.float64) / _SECONDS_A_DAY
     solar = hour + site.longitude / 360.0
-    year = np.array([day_of_year(day) for day in middle.astype("datetime64[D]")], np.float64) / 365.25
+    year = day_of_year(middle) / 365.25
     return {
         "hour_sin": np.sin(2 * np.pi * hour), "hour_cos": np.cos(2 * np.pi * hour),
         "solar_time_sin": np.sin(2 * np.pi * solar), "solar_time_cos": np.cos(2 * np.pi * solar),

@@ -14,6 +14,7 @@ _DAY = 24 * HOUR
 _WINDOWS = (1, 3, 24)
 _MIN_CLEAR = 0.05  # of capacity: below it a ratio is noise
 _PHYSICAL = FeatureSpec(("physical_power",))
+_LAGS = frozenset({"lag_1d", "lag_2d", "lag_7d", "mean_7d_same_hour"})
 
 
 def columns(
@@ -28,14 +29,7 @@ def columns(
     """Lags as a fraction of capacity, and the last hours against the clear sky and against the physical model."""
     past = history.valid_at + period <= issued_at
     times, power = history.valid_at[past], history.power_kw[past] / site.ac_capacity_kw
-    lags = {days: _at(times, power, valid_at - days * _DAY) for days in range(1, 10)}
-    # Beyond 24 h of lead, yesterday is not known yet: the newest known day at the same hour stands in.
-    result = {
-        "lag_1d": _first_known(lags[1], lags[2], lags[3]),
-        "lag_2d": _first_known(lags[2], lags[3], lags[4]),
-        "lag_7d": lags[7],
-        "mean_7d_same_hour": _mean([lags[day] for day in range(1, 10)]),
-    }
+    result = {} if _LAGS.isdisjoint(spec.names) else _lags(times, power, valid_at)
     newest = times >= issued_at - (max(_WINDOWS) + 1) * HOUR
     times, power = times[newest], power[newest]
     clear = sun.clear_sky_power(site, times, period) if len(times) else power
@@ -46,6 +40,18 @@ def columns(
         known = recent & ~np.isnan(made)
         result[f"performance_{window}h"] = np.full(len(valid_at), _ratio(power[known], made[known]))
     return result
+
+
+def _lags(times: Times, power: Floats, valid_at: Times) -> dict[str, Floats]:
+    """Of specs of version 1."""
+    lags = {days: _at(times, power, valid_at - days * _DAY) for days in range(1, 10)}
+    # Beyond 24 h of lead, yesterday is not known yet: the newest known day at the same hour stands in.
+    return {
+        "lag_1d": _first_known(lags[1], lags[2], lags[3]),
+        "lag_2d": _first_known(lags[2], lags[3], lags[4]),
+        "lag_7d": lags[7],
+        "mean_7d_same_hour": _mean([lags[day] for day in range(1, 10)]),
+    }
 
 
 def _made(site: Site, run: WeatherRun | None, times: Times, period: np.timedelta64) -> Floats:

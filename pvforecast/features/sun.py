@@ -27,9 +27,11 @@ def clear_sky_power(site: Site, valid_at: Times, period: np.timedelta64 = HOUR) 
     return of(site, valid_at, period, sunlit=False)["clear_sky_power"]
 
 
-def day_of_year(day: np.datetime64) -> int:
-    """1 on 1 January."""
-    return int((day - day.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.int64)) + 1
+def day_of_year(moments: Times) -> Floats:
+    """1 on 1 January. Shape [n]."""
+    days = moments.astype("datetime64[D]")
+    number: Floats = (days - days.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.float64) + 1.0
+    return number
 
 
 def of(site: Site, valid_at: Times, period: np.timedelta64 = HOUR, *, sunlit: bool = True) -> dict[str, Floats]:
@@ -69,8 +71,8 @@ def _block(site: Site, number: int, period_s: int, sunlit: bool) -> dict[str, Fl
         edges = np.append(start, start[-1] + period_s)
         moment, fraction = _sunlit(edges, _position(site, edges, pressure)["sun_elevation"], up)
         position = _position(site, moment, pressure)
-    first = np.datetime64(number * _BLOCK_DAYS, "D")
-    days = np.repeat([float(day_of_year(first + day)) for day in range(_BLOCK_DAYS)], n // _BLOCK_DAYS)
+    dates = np.datetime64(number * _BLOCK_DAYS, "D") + np.arange(_BLOCK_DAYS)
+    days = np.repeat(day_of_year(dates), n // _BLOCK_DAYS)
     extra = pvlib.irradiance.get_extra_radiation(days)
     clear = pvlib.clearsky.simplified_solis(
         position["apparent_elevation"], pressure=pressure, aod700=0.1, precipitable_water=1.0, dni_extra=extra

@@ -124,4 +124,4 @@ def test_the_last_day_is_that_of_the_newest_run_that_began_a_day_ago_and_keeps_h
     assert list(past.weather.valid_at) == list(hours(*range(24, 49)))
     assert set(past.weather.variables) == {"ghi"}
     assert list(past.metered.valid_at) == list(hours(*(hour for hour in range(24, 48) if hour != 41)))
-    assert replace(kept, runs=longer).known_at(hours(29)[0]).past is None  # the first run was had at 6, began 29 h ago
+    assert replace(kept, runs=longer).known_at(hours(23)[0]).past is None  # the first run began 23 h ago
