@@ -63,7 +63,9 @@ def test_decisions_are_numbered_without_a_gap() -> None:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-@pytest.mark.parametrize("name", ["data", "decisions", "features", "model", "parks", "pipelines"])
+@pytest.mark.parametrize(
+    "name", ["data", "decisions", "features", "kubernetes", "model", "parks", "pipelines", "threat-model"]
+)
 def test_every_anchor_leads_to_a_heading(name: str) -> None:
     links = re.findall(r"\]\((\w*\.?\w*)#([\w-]+)\)", _read(f"{name}.md"))
     missing = [f"{file}#{anchor}" for file, anchor in links if anchor not in _anchors(file or f"{name}.md")]

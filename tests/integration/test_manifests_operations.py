@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.deploy import cluster
 from tests import rendered
 from tests.integration.test_manifests import VALIDATOR, validate
 from tests.rendered import NAME, OVERLAYS, ROOT, Manifest
@@ -220,6 +221,34 @@ def test_the_guide_names_combinations_and_every_component_is_used() -> None:
         own = yaml.safe_load((ROOT / "kustomize/overlays" / overlay / "kustomization.yaml").read_text())
         used |= {Path(component).name for component in own["components"]}
     assert used == {path.parent.name for path in COMPONENTS.glob("*/kustomization.yaml")}
+
+
+def _yaml_of_the_guide() -> list[Manifest]:
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    return [m for block in re.findall(r"```yaml\n(.*?)```", text, re.S) for m in rendered.parsed(block)]
+
+
+def test_the_guide_s_own_objects_fit_the_manifests() -> None:
+    whole = {m["kind"]: m for m in _yaml_of_the_guide() if "kind" in m}
+    prod = rendered.objects("prod")
+    assert (
+        rendered.of_kind(prod, "Gateway")["pvforecast"]["spec"]["gatewayClassName"]
+        == whole["GatewayClass"]["metadata"]["name"]
+    )
+    store = whole["ClusterSecretStore"]
+    for name, secret in rendered.of_kind(prod, "ExternalSecret").items():
+        assert secret["spec"]["secretStoreRef"]["name"] == store["metadata"]["name"], name
+        assert secret["metadata"]["namespace"] in store["spec"]["conditions"][0]["namespaces"], name
+    if VALIDATOR.exists():
+        validate(yaml.safe_dump_all(whole.values()))
+
+
+def test_argo_cd_is_told_of_what_the_deployer_holds() -> None:
+    (application,) = [m["spec"] for m in _yaml_of_the_guide() if "syncPolicy" in m.get("spec", {})]
+    (rule,) = application["ignoreDifferences"]
+    assert rule["managedFieldsManagers"] == [cluster.FIELD_MANAGER]
+    assert f"{rule['group']}/v1beta1" == cluster.GROUP_VERSION
+    assert "RespectIgnoreDifferences=true" in application["syncPolicy"]["syncOptions"], "else a sync takes them away"
 
 
 def test_the_canary_gets_its_share_and_nothing_else(tmp_path: Path) -> None:
