@@ -1,7 +1,7 @@
 # The whole project in a dozen targets. Needs Linux, Python 3.11 and make; everything else is set up by itself.
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run up setup test test-slow lint debian bench lock clean
+.PHONY: help run up setup test test-slow restore-drill lint debian bench lock clean
 
 export PYTHON
 PY := .venv/bin/python
@@ -29,6 +29,9 @@ test: setup-test debian  ## linters, types and all tests but the slow ones; TEST
 
 test-slow: setup-test debian  ## kill rounds, soak and drills
 	$(PYTEST) -m slow $(TESTS)
+
+restore-drill: setup-test  ## backs up a serving stack, destroys it, restores it: it must serve the same bytes
+	$(PYTEST) -q -m slow tests/faults/test_restore_drill.py
 
 lint: setup-test check  ## ruff and mypy --strict, nothing else
 

@@ -13,6 +13,7 @@ from mlflow.models import Model
 from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 
+from pvforecast import model_sheets
 from pvforecast.model.bundle import Bundle
 
 FOLDER = "model"
@@ -22,7 +23,7 @@ _ROWS = 5
 
 
 def files(bundle: Bundle, bundle_uri: str, run_id: str) -> dict[str, str]:
-    """Path -> text: `MLmodel` with the signature, and rows of the bundle's golden inputs as the example.
+    """Path -> text: `MLmodel` with the signature, golden inputs as the example, model card, data sheet.
 
     Inputs are the features of the spec, float32; outputs the quantiles of power as a fraction of `ac_capacity_kw`.
     """
@@ -40,7 +41,8 @@ def files(bundle: Bundle, bundle_uri: str, run_id: str) -> dict[str, str]:
     )
     rows = [[_plain(value) for value in row] for row in bundle.golden_features[:_ROWS].tolist()]
     example = {"columns": list(bundle.spec.names), "data": rows}
-    return {f"{FOLDER}/MLmodel": model.to_yaml(), f"{FOLDER}/{_EXAMPLE}": json.dumps(example)}
+    read_by_mlflow = {f"{FOLDER}/MLmodel": model.to_yaml(), f"{FOLDER}/{_EXAMPLE}": json.dumps(example)}
+    return read_by_mlflow | model_sheets.files(bundle)
 
 
 def _plain(value: float) -> Any:

@@ -30,11 +30,15 @@ _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 class Builder:
-    """Buildah on a storage of its own in `folder`."""
+    """Buildah on a storage of its own in `folder`.
 
-    def __init__(self, folder: Path) -> None:
+    driver : of its layers. `overlay` needs a file system below that takes overlays; `vfs` works anywhere and copies
+        everything for each step, which takes ten times as long and as much room.
+    """
+
+    def __init__(self, folder: Path, driver: str = "overlay") -> None:
         self.folder = folder.absolute()
-        storage = ["--storage-driver", "vfs", "--root", f"{self.folder}/storage", "--runroot", f"{self.folder}/run"]
+        storage = ["--storage-driver", driver, "--root", f"{self.folder}/storage", "--runroot", f"{self.folder}/run"]
         self._buildah = ["buildah", *storage]
 
     def make_base(self) -> None:
@@ -119,11 +123,12 @@ def confined(root: Path, command: Sequence[str], binds: Mapping[Path, str] = Map
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tools.images")
-    parser.add_argument("folder", type=Path, help="where the build lies; 20 GB")
+    parser.add_argument("folder", type=Path, help="where the build lies; 10 GB, with vfs 40 GB")
+    parser.add_argument("--driver", choices=["overlay", "vfs"], default="overlay", help="of buildah's storage")
     parser.add_argument("--only", choices=NAMES, action="append")
     parser.add_argument("--no-cache", action="store_true", help="do every step again")
     options = parser.parse_args(argv)
-    builder, report = Builder(options.folder), {}
+    builder, report = Builder(options.folder, options.driver), {}
     for name in options.only or NAMES:
         started = time.monotonic()
         builder.build(name, cached=not options.no_cache)

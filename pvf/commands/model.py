@@ -99,6 +99,26 @@ def show(number: VersionNumber, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def card(
+    number: VersionNumber,
+    data: Annotated[bool, typer.Option("--data", help="The data sheet instead: what it learned from.")] = False,
+) -> None:
+    """A version's model card, as Markdown: what for, how good, how it came to serve, where not to trust it."""
+    from pvforecast import model_sheets
+    from pvforecast.model import bundle as bundles
+
+    every = _clients()
+    version = every.tracking.version(number)
+    bundle = bundles.load(every.store, version.bundle_uri)
+    if data:
+        print(model_sheets.data_sheet(bundle), end="")
+        return
+    run = every.tracking.run(version.run_id) if version.run_id else None
+    served = [p.as_dict() for p in every.promotions.history(limit=10_000) if p.model_version == number]
+    print(model_sheets.card(bundle, run, served, f"version {number}"), end="")
+
+
+@app.command()
 def compare(
     first: Annotated[int, typer.Argument(metavar="VERSION", min=1)],
     second: Annotated[int, typer.Argument(metavar="VERSION", min=1)],
