@@ -159,6 +159,22 @@ def _is_time(name: str) -> bool:
     return name.rpartition(".")[2] == "valid_at"
 
 
+def prune(store: ObjectStore, park_id: str, before: np.datetime64) -> int:
+    """Remove a park's snapshots taken before an instant, but for the newest; returns how many objects went.
+
+    Entries first; an object goes when no entry leads to it any more, since equal content taken twice is one object.
+    """
+    prefix, limit = f"snapshots/index/{park_id}/", _text(before)
+    entries = sorted(store.keys(prefix))
+    old = [key for key in entries[:-1] if key.removeprefix(prefix).removesuffix(".json") < limit]
+    named = {store.get_json(key)["snapshot_id"] for key in old}
+    kept = {store.get_json(key)["snapshot_id"] for key in entries if key not in set(old)} if old else set()
+    unnamed = [_object_key(park_id, snapshot_id) for snapshot_id in sorted(named - kept)]
+    for key in (*old, *unnamed):
+        store.remove(key)
+    return len(old) + len(unnamed)
+
+
 def _object_key(park_id: str, snapshot_id: str) -> str:
     return f"snapshots/objects/{park_id}/{snapshot_id}.arrow"
 

@@ -34,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     while True:
         try:
             version = check(options.url.rstrip("/"), key, options.park)
-        except (WrongAnswer, OSError, ValueError) as error:
+        except (WrongAnswer, OSError, ValueError, KeyError, IndexError, TypeError) as error:
             if time.monotonic() > deadline:
-                print(f"smoke: {error}", file=sys.stderr)
+                print(f"smoke: {error!r}", file=sys.stderr)
                 return 1
             time.sleep(5)
         else:

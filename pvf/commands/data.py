@@ -102,6 +102,19 @@ def diff(
 
 
 @app.command()
+def prune(
+    keep_days: Annotated[int, typer.Option(help="Logged forecasts and snapshots older than this go; at least 90.")],
+    as_json: AsJson = False,
+) -> None:
+    """Delete old logged forecasts together with the snapshots that they were made from."""
+    from pvf import retention
+
+    gone = retention.prune(load(), keep_days, datetime.now(UTC))
+    text = f"removed {gone.logged} logged messages and {gone.snapshots} objects of snapshots"
+    print(json.dumps({"logged": gone.logged, "snapshots": gone.snapshots}) if as_json else text)
+
+
+@app.command()
 def maintain(
     no_models: Annotated[
         bool, typer.Option("--no-models", help="No model was ever trained on this lake: keep no version for one.")
