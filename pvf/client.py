@@ -19,6 +19,7 @@ from pvforecast.settings import Settings
 from pvforecast.wiring import needed
 
 PATH = "/v1/models/pv-forecast:predict"
+PORTFOLIO_PATH = "/v1/portfolio"
 _SENDABLE = re.compile(r"[\x21-\x7e]+")  # what HTTP carries; others say themselves what they hold for a key
 
 
@@ -77,23 +78,32 @@ def forecast(settings: Settings, instances: Sequence[dict[str, Any]]) -> Answer:
     NotReady
         the gateway or what is behind it did not answer.
     """
-    url = needed(settings.gateway_url, "PVF_GATEWAY_URL") + PATH
+    response = _post(settings, PATH, {"instances": list(instances)}, timeout_s=15)
+    return Answer(response.json()["predictions"], response.headers.get("x-request-id", ""))
+
+
+def portfolio(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
+    """Several parks together (docs/portfolio.md). Raises as `forecast` does."""
+    answer: dict[str, Any] = _post(settings, PORTFOLIO_PATH, asked, timeout_s=60).json()
+    return answer
+
+
+def _post(settings: Settings, path: str, body: dict[str, Any], timeout_s: float) -> httpx.Response:
+    url = needed(settings.gateway_url, "PVF_GATEWAY_URL") + path
     headers = {"x-api-key": key(settings)}
     try:
-        response = httpx.post(
-            url, json={"instances": list(instances)}, headers=headers, timeout=15, verify=_trusted(settings)
-        )
+        response = httpx.post(url, json=body, headers=headers, timeout=timeout_s, verify=_trusted(settings))
     except httpx.HTTPError as error:
         raise NotReady(f"{url} did not answer: {error}", hint="is the stack running? pvf up") from error
     if response.status_code == httpx.codes.OK:
-        return Answer(response.json()["predictions"], response.headers.get("x-request-id", ""))
+        return response
     try:
-        body = response.json()
+        told = response.json()
     except json.JSONDecodeError:
-        body = {}
+        told = {}
     kind = {404: UnknownPark, 503: NotReady}.get(response.status_code, InvalidInput)
     raise kind(
-        f"{body.get('error') or response.text[:200]} (HTTP {response.status_code})",
-        field=body.get("field"),
-        hint=body.get("hint"),
+        f"{told.get('error') or response.text[:200]} (HTTP {response.status_code})",
+        field=told.get("field"),
+        hint=told.get("hint"),
     )

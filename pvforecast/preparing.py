@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pvforecast import snapshot
+from pvforecast import directory, fleet, snapshot
 from pvforecast.errors import DataError
 from pvforecast.known import HOUR
 from pvforecast.lake import Lake, records, tables
@@ -98,7 +98,7 @@ def _prepared(rows: dataset.Rows) -> Prepared:
 
 
 def publish_snapshots(lake: Lake, store: ObjectStore, parks: Sequence[str], as_of: np.datetime64) -> dict[str, str]:
-    """Store what is known of each park at `as_of` for serving; returns park id -> snapshot id.
+    """Store what is known of each park at `as_of` for serving, and who is in the fleet; returns park id -> snapshot id.
 
     The lake is read once for all parks.
 
@@ -111,5 +111,6 @@ def publish_snapshots(lake: Lake, store: ObjectStore, parks: Sequence[str], as_o
     """
     known = records.known(lake, parks, as_of)
     with ThreadPoolExecutor(_WRITERS) as pool:
-        written = pool.map(lambda park: snapshot.write(store, known[park]), parks)
-        return dict(zip(parks, written, strict=True))
+        written = dict(zip(parks, pool.map(lambda park: snapshot.write(store, known[park]), parks), strict=True))
+    directory.publish(store, fleet.active(lake))
+    return written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from pvforecast.errors import InvalidInput, UnknownPark
@@ -47,14 +48,23 @@ class ParkAccess:
         except (InvalidInput, OSError) as error:
             log.error("the last good park access holds: %s", error)
 
+    def visible(self, client_id: str | None, parks: Iterable[str]) -> list[str]:
+        """Those of the parks that this client may see."""
+        allowed = self._of(client_id)
+        return [park for park in parks if allowed is None or park in allowed]
+
     def check(self, client_id: str | None, wanted: dict[str, str]) -> None:
         """Raise UnknownPark for those of `wanted` (field -> park id) that this client may not see."""
+        allowed = self._of(client_id)
+        if allowed is not None:
+            refuse_unknown({field: park for field, park in wanted.items() if park not in allowed})
+
+    def _of(self, client_id: str | None) -> frozenset[str] | None:
+        """The parks that this client may see; None for all."""
         if self._file is None:
-            return
+            return None
         allowed = self._parks.get(client_id or "", frozenset())
-        if EVERYTHING in allowed:
-            return
-        refuse_unknown({field: park for field, park in wanted.items() if park not in allowed})
+        return None if EVERYTHING in allowed else allowed
 
 
 def refuse_unknown(missing: dict[str, str]) -> None:

@@ -7,7 +7,8 @@ import time
 import uuid
 from typing import Any
 
-from fastapi import FastAPI
+import orjson
+from fastapi import FastAPI, Request, Response
 from kserve.errors import ModelNotReady
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import metrics_handler
@@ -16,18 +17,20 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.measured import Measured
-from inference.transformer import errors, v2
+from inference.transformer import errors, openapi, portfolio, v2
 from inference.transformer.errors import REQUEST_ID, TooLarge
 from inference.transformer.model import CLIENT_HEADER, REQUEST_HEADER
+from inference.transformer.portfolio import Portfolios
 
 log = logging.getLogger(__name__)
 
+PORTFOLIO = "/v1/portfolio"
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
 _QUIET = ("/", "/metrics")
 
 
-def build_app(data_plane: DataPlane, status: v2.Status) -> FastAPI:
+def build_app(data_plane: DataPlane, status: v2.Status, portfolios: Portfolios) -> FastAPI:
     """Routes, errors and middleware."""
     app = FastAPI(title="pv-forecast", openapi_url=None)
     v1 = V1Endpoints(data_plane)
@@ -38,11 +41,23 @@ def build_app(data_plane: DataPlane, status: v2.Status) -> FastAPI:
             raise ModelNotReady(model_name)
         return {"name": model_name, "ready": True}
 
+    async def together(request: Request) -> Response:
+        asked = portfolio.parse(await request.body())
+        answer = await portfolios.answer(asked, dict(request.headers))
+        return Response(orjson.dumps(answer), media_type="application/json")
+
     app.add_api_route("/", data_plane.live)
     app.add_api_route("/metrics", metrics_handler)
     app.add_api_route("/v1/models", v1.models)
     app.add_api_route("/v1/models/{model_name}", model_ready)
     app.add_api_route("/v1/models/{model_name}:predict", v1.predict, response_model=None, methods=["POST"])
+    described = orjson.dumps(openapi.document())
+
+    async def description() -> Response:
+        return Response(described, media_type="application/json")
+
+    app.add_api_route("/v1/openapi.json", description)
+    app.add_api_route(PORTFOLIO, together, methods=["POST"])
     v2.add_routes(app, data_plane, status)
     errors.add_handlers(app)
     app.add_middleware(RequestLine)

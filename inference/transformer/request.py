@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -96,6 +97,9 @@ class Weather(BaseModel):
         return WeatherRun(CALLER_WEATHER, issued_at, issued_at, self.hours, variables)
 
 
+Levels = Annotated[list[Annotated[StrictFloat, Field(gt=0.0, lt=1.0)]], Field(min_length=1, max_length=99)]
+
+
 class Instance(BaseModel):
     """One forecast: of one park, from one issue time."""
 
@@ -105,13 +109,13 @@ class Instance(BaseModel):
     horizon_hours: Annotated[StrictInt, Field(ge=1, le=MAX_HORIZON_HOURS)] | None = None
     issued_at: Instant | None = None
     weather: Weather | None = None
-    quantiles: (
-        Annotated[list[Annotated[StrictFloat, Field(gt=0.0, lt=1.0)]], Field(min_length=1, max_length=99)] | None
-    ) = None
+    quantiles: Levels | None = None
     explain: StrictBool = False
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """Of V1 predict."""
+
     model_config = ConfigDict(extra="forbid")
 
     instances: Annotated[list[Instance], Field(min_length=1)]
@@ -149,13 +153,7 @@ def parse(body: object) -> list[Instance]:
     TooLarge
         more instances than one request may have.
     """
-    if isinstance(body, bytes):
-        try:
-            body = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise InvalidInput(f"the body is not JSON: {error}", field="body", hint=_HINTS["instances"]) from error
-    if not isinstance(body, dict):
-        raise InvalidInput("the body is not a JSON object", field="body", hint=_HINTS["instances"])
+    body = json_object(body, _HINTS["instances"])
     instances = body.get("instances")
     if isinstance(instances, list) and len(instances) > MAX_INSTANCES:
         raise TooLarge(
@@ -164,9 +162,21 @@ def parse(body: object) -> list[Instance]:
             hint="send several requests",
         )
     try:
-        return _Body.model_validate(body).instances
+        return Body.model_validate(body).instances
     except ValidationError as error:
-        raise _explain(error) from error
+        raise explain(error, Body, _HINTS) from error
+
+
+def json_object(body: object, hint: str) -> dict[str, Any]:
+    """The object of a request body, decoded where it is bytes. Raises InvalidInput with the hint."""
+    if isinstance(body, bytes):
+        try:
+            body = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise InvalidInput(f"the body is not JSON: {error}", field="body", hint=hint) from error
+    if not isinstance(body, dict):
+        raise InvalidInput("the body is not a JSON object", field="body", hint=hint)
+    return body
 
 
 def to_utc64(instant: datetime) -> np.datetime64:
@@ -174,22 +184,23 @@ def to_utc64(instant: datetime) -> np.datetime64:
     return np.datetime64(instant.astimezone(UTC).replace(tzinfo=None, microsecond=0), "s")
 
 
-def _explain(error: ValidationError) -> InvalidInput:
+def explain(error: ValidationError, owner: type[BaseModel], hints_of: Mapping[str, str]) -> InvalidInput:
+    """Every field of the body `owner` that is wrong, with the hints of `hints_of` (field -> what it may hold)."""
     wrong: dict[str, str] = {}
     hints: dict[str, None] = {}
     for item in error.errors(include_url=False, include_context=False, include_input=False)[:_REPORTED_ERRORS]:
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
         named = [part for part in item["loc"] if isinstance(part, str)]
         wrong.setdefault(where, item["msg"].removeprefix("Value error, "))
-        known = next((part for part in reversed(named) if part in _HINTS), "instances")
-        hint = f"{known}: {_HINTS[known]}"
+        known = next((part for part in reversed(named) if part in hints_of), next(iter(hints_of)))
+        hint = f"{known}: {hints_of[known]}"
         if item["type"] == "extra_forbidden":
-            hint = f"remove it; known here: {', '.join(_known_beside(named))}"
+            hint = f"remove it; known here: {', '.join(_known_beside(named, owner))}"
         hints[hint] = None
     message = "; ".join(f"{where}: {reason}" for where, reason in wrong.items())
     return InvalidInput(message, field=", ".join(wrong), hint="; ".join(hints))
 
 
-def _known_beside(named: list[str]) -> list[str]:
-    owner: type[BaseModel] = Weather if "weather" in named[:-1] else Instance if "instances" in named[:-1] else _Body
-    return list(owner.model_fields)
+def _known_beside(named: list[str], owner: type[BaseModel]) -> list[str]:
+    inner = Weather if "weather" in named[:-1] else Instance if "instances" in named[:-1] else owner
+    return list(inner.model_fields)

@@ -75,6 +75,23 @@ class Specs:
         """Of the model that is deployed, as last seen; None before the first."""
         return self._current.deployment.model_version if self._current else None
 
+    async def file(self, bundle_id: str, name: str) -> bytes | None:
+        """A file of one of the bundles that were seen; None where that bundle has none of the name."""
+        uris = self._uris(bundle_id)
+        if not uris:  # the predictor saw it first
+            await self.refresh()
+            uris = self._uris(bundle_id)
+        if not uris:
+            raise Unavailable("the model is being replaced", hint="try again")
+        try:
+            return await asyncio.wait_for(
+                asyncio.to_thread(self._store.get, f"{self._folder(uris[-1])}/{name}"), self._deadline_s
+            )
+        except KeyError:
+            return None
+        except TimeoutError:
+            raise Unavailable("the object store did not answer in time", hint="try again") from None
+
     async def of_hash(self, spec_hash: str | None) -> Header:
         """The bundle whose spec the predictor asks for; NotReady while it is not known here."""
         for look_again in (False, True):
@@ -110,10 +127,16 @@ class Specs:
         if known is not None:
             return known.spec, known.quantiles
         try:
-            info = self._store.get_json(f"{uri.removeprefix(f's3://{self._store.bucket}/').rstrip('/')}/bundle.json")
+            info = self._store.get_json(f"{self._folder(uri)}/bundle.json")
             return FeatureSpec(tuple(info["spec"]["names"]), info["spec"]["version"]), tuple(info["quantiles"])
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{uri}/bundle.json cannot be read: {error!r}", hint="pvf model list") from error
+
+    def _uris(self, bundle_id: str) -> list[str]:
+        return [uri for uri, header in self._headers.items() if header.deployment.bundle_id == bundle_id]
+
+    def _folder(self, uri: str) -> str:
+        return uri.removeprefix(f"s3://{self._store.bucket}/").rstrip("/")
 
     def _report(self, trouble: str | None) -> None:
         if trouble is not None and trouble != self._trouble:

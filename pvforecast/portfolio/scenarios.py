@@ -72,16 +72,16 @@ def scenarios(
     hours = (valid_at - valid_at[0]).astype("timedelta64[s]").astype(np.float64) / 3_600.0
     places = [(one.park_id, one.latitude, one.longitude) for one in members]
     generator = np.random.default_rng(seed)
-    drawn = np.zeros((n, len(members), len(hours)), np.float32)
+    drawn = np.zeros((len(members), len(hours), n), np.float32)  # scenarios last: sorted and multiplied in one piece
     for deviation, between, in_time in dependence.factors(places, hours):
-        noise = generator.standard_normal(drawn.shape, np.float32)
-        drawn += np.float32(deviation) * (between.astype(np.float32) @ (noise @ in_time.T.astype(np.float32)))
+        noise = in_time.astype(np.float32) @ generator.standard_normal(drawn.shape, np.float32)
+        between32 = np.float32(deviation) * between.astype(np.float32)
+        drawn += (between32 @ noise.reshape(len(members), -1)).reshape(drawn.shape)
     grid = ndtri((np.arange(n) + 0.5) / n)
-    for at, one in enumerate(members):
+    for mine, one in zip(drawn, members, strict=True):
         score, corners = nodes(one.power_kw, levels, one.ceiling_kw)
-        order = np.argsort(drawn[:, at, :], axis=0, kind="stable")
-        np.put_along_axis(drawn[:, at, :], order, power_at(score, corners, grid).astype(np.float32), axis=0)
-    return drawn
+        np.put_along_axis(mine, np.argsort(mine, axis=1), power_at(score, corners, grid).T.astype(np.float32), axis=1)
+    return drawn.transpose(2, 0, 1)
 
 
 def aggregate(drawn: npt.NDArray[np.float32], levels: Sequence[float]) -> Floats:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pvforecast.delivering import ceiling_kw
 from pvforecast.errors import InvalidInput
@@ -72,9 +73,19 @@ def total(
         kept = np.isin(_hours(prediction), valid_at)
         site = sites[park]
         members.append(Member(park, power[kept], ceiling_kw(site, valid_at, period), site.latitude, site.longitude))
-    drawn = scenarios(members, given, valid_at, dependence, n, seed)
     wanted = tuple(levels) or given
-    return Total(wanted, valid_at, aggregate(drawn, wanted), energy(drawn, wanted, float(period / HOUR)))
+    lit = np.any([one.power_kw.any(axis=1) for one in members], axis=0)  # nothing is drawn while it is dark everywhere
+    if not lit.any():
+        return Total(wanted, valid_at, np.zeros((len(valid_at), len(wanted))), np.zeros(len(wanted)))
+    drawn = scenarios([_during(one, lit) for one in members], given, valid_at[lit], dependence, n, seed)
+    power_kw = np.zeros((len(valid_at), len(wanted)))
+    power_kw[lit] = aggregate(drawn, wanted)
+    return Total(wanted, valid_at, power_kw, energy(drawn, wanted, float(period / HOUR)))
+
+
+def _during(one: Member, lit: npt.NDArray[np.bool_]) -> Member:
+    ceiling_kw = np.broadcast_to(one.ceiling_kw, lit.shape)[lit]
+    return replace(one, power_kw=one.power_kw[lit], ceiling_kw=ceiling_kw)
 
 
 def _common(predictions: Sequence[Mapping[str, Any]]) -> Times:

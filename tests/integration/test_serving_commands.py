@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from pvf import cli
-from pvforecast import fleet, snapshot
+from pvforecast import directory, fleet, snapshot
 from pvforecast.lake import Lake
 from pvforecast.parks import Park
 from pvforecast.portfolio import Dependence
@@ -47,6 +47,7 @@ def lake(stack: Serving) -> Path:
             Lake(str(folder)),
             Park(id=name, name=name, source="test", groups=("all", name), export_limit_kw=limit, **facts),
         )
+    directory.publish(stack.store, fleet.active(Lake(str(folder))))
     return folder
 
 
