@@ -35,7 +35,7 @@ PARKS = ("sim-a", "sim-b")
 EARLIER = NOW - 24 * HOUR
 """When the older of the two retained snapshots of each park was taken."""
 
-_START_S = 120.0  # imports take 6 s of a core, and a loaded machine gives little of one
+_START_S = 240.0  # imports take 6 s of a core, and a loaded machine gives little of one
 
 
 @dataclass

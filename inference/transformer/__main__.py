@@ -17,6 +17,7 @@ from inference.transformer.app import build_app
 from inference.transformer.client import PredictorClient
 from inference.transformer.clock import Clock
 from inference.transformer.model import Transformer
+from inference.transformer.newest import Newest
 from inference.transformer.portfolio import Portfolios
 from inference.transformer.snapshots import Snapshots
 from inference.transformer.specs import Specs
@@ -54,12 +55,13 @@ async def _serve(host: str, http_port: int, grpc_port: int | None) -> None:
             await asyncio.to_thread(emitter.close)
 
     portfolios = Portfolios(model, snapshots, specs, access, store)
+    newest = Newest(model, snapshots, specs, access)
     status = Status(client.ready, specs.version)
     listen = server.Rpc(grpc_port, rpc.servicer(status), rpc.Edge(), rpc.MAX_MESSAGE_BYTES) if grpc_port else None
     await server.serve(
         "transformer",
         model,
-        lambda plane: build_app(plane, status, portfolios),
+        lambda plane: build_app(plane, status, portfolios, newest),
         lifespan,
         host=host,
         http_port=http_port,

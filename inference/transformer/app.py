@@ -20,6 +20,8 @@ from inference.measured import Measured
 from inference.transformer import errors, openapi, portfolio, v2
 from inference.transformer.errors import REQUEST_ID, TooLarge
 from inference.transformer.model import CLIENT_HEADER, REQUEST_HEADER
+from inference.transformer.newest import PATH as NEWEST
+from inference.transformer.newest import Newest
 from inference.transformer.portfolio import Portfolios
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 _QUIET = ("/", "/metrics")
 
 
-def build_app(data_plane: DataPlane, status: v2.Status, portfolios: Portfolios) -> FastAPI:
+def build_app(data_plane: DataPlane, status: v2.Status, portfolios: Portfolios, newest: Newest) -> FastAPI:
     """Routes, errors and middleware."""
     app = FastAPI(title="pv-forecast", openapi_url=None)
     v1 = V1Endpoints(data_plane)
@@ -51,12 +53,17 @@ def build_app(data_plane: DataPlane, status: v2.Status, portfolios: Portfolios) 
     app.add_api_route("/v1/models", v1.models)
     app.add_api_route("/v1/models/{model_name}", model_ready)
     app.add_api_route("/v1/models/{model_name}:predict", v1.predict, response_model=None, methods=["POST"])
+
+    async def forecasts(request: Request) -> Response:
+        return await newest.answer(request.query_params, dict(request.headers))
+
     described = orjson.dumps(openapi.document())
 
     async def description() -> Response:
         return Response(described, media_type="application/json")
 
     app.add_api_route("/v1/openapi.json", description)
+    app.add_api_route(NEWEST, forecasts)
     app.add_api_route(PORTFOLIO, together, methods=["POST"])
     v2.add_routes(app, data_plane, status)
     errors.add_handlers(app)

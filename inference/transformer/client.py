@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 import numpy as np
@@ -56,6 +56,15 @@ class Inference:
     spec_hash: str
     trained_until: np.datetime64
     contributions: Contributions | None = None
+
+    def part(self, rows: slice) -> Inference:
+        """The answer to these rows, copied, so that keeping a part does not keep the whole."""
+        told = self.contributions
+        return replace(
+            self,
+            fractions=self.fractions[rows].copy(),
+            contributions=None if told is None else replace(told, values=told.values[rows]),
+        )
 
 
 class SpecMoved(SpecMismatch):

@@ -109,7 +109,9 @@ async def _handle(request: Request, error: Exception) -> JSONResponse:
     request_id = request.scope.get("request_id", "")
     if answer.status >= 500:
         log.warning("request %s: %s %s", request_id, type(error).__name__, error)
-    headers = {"retry-after": str(RETRY_AFTER_S)} if answer.status == 503 else None
+    headers = dict(getattr(error, "headers", None) or {})  # Allow, with 405
+    if answer.status == 503:
+        headers["retry-after"] = str(RETRY_AFTER_S)
     return JSONResponse(answer.as_dict(request_id), answer.status, headers)
 
 

@@ -144,18 +144,17 @@ def delivered_kw(question: Question, possible: Floats) -> Floats:
     return np.round(delivering.delivered(site, possible, question.hours, site.period), 4)
 
 
-def explanation(question: Question, inference: Inference, possible: Floats, rows: slice) -> dict[str, Any] | None:
+def explanation(question: Question, inference: Inference, possible: Floats) -> dict[str, Any] | None:
     """By how much each group of features moved the forecast, in kW of possible power; None where not asked for.
 
     Parameters
     ----------
-    possible : of `power_kw`, this question's.
-    rows : where this question's rows stand among those of the inference.
+    possible : of `power_kw`, this question's; the inference as well.
     """
     told = inference.contributions
     if not question.instance.explain or told is None:
         return None
-    moved = np.round(told.values[rows].astype(np.float64) * question.known.site.ac_capacity_kw, 4)
+    moved = np.round(told.values.astype(np.float64) * question.known.site.ac_capacity_kw, 4)
     after = None
     if told.level in inference.levels:
         after = np.round(possible[:, inference.levels.index(told.level)] - moved.sum(axis=1), 4).tolist()

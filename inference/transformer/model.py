@@ -21,10 +21,11 @@ from inference.transformer.client import Inference, PredictorClient, SpecMoved
 from inference.transformer.clock import Clock
 from inference.transformer.errors import TooLarge, Unavailable
 from inference.transformer.forecast import Question
-from inference.transformer.request import MAX_HORIZON_HOURS, Instance, parse
+from inference.transformer.last_good import LastGood, Made
+from inference.transformer.request import MAX_HORIZON_HOURS, Instance, read
 from inference.transformer.snapshots import Snapshot, Snapshots, plausible, require
 from inference.transformer.specs import Header, Specs
-from pvforecast.errors import InvalidInput
+from pvforecast.errors import InvalidInput, NotReady
 from pvforecast.features import Features
 
 HOP = metrics.histogram("pvf_hop_duration_seconds")
@@ -39,6 +40,8 @@ A = TypeVarTuple("A")
 
 CLIENT_HEADER = "x-client-id"
 REQUEST_HEADER = "x-request-id"
+STALE_FORECAST = "stale_forecast"
+"""Among the reasons of `degraded`: an older forecast stands in, issued at the time it names."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,15 @@ class Prepared:
     questions: list[Question]
     request_id: str
     client_id: str | None
+    allow_stale: bool
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """A request with the feature rows of each question and the predictor's answer to all of them."""
+    """A request with a forecast for each question."""
 
     prepared: Prepared
-    rows: list[Features]
-    inference: Inference
+    made: list[Made]
 
 
 class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
@@ -85,13 +88,15 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         self._access = access
         self._emitter = emitter
         self._default_hours = default_hours
+        self._last_good = LastGood()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="features")
 
     async def preprocess(self, payload: Any, headers: dict[str, str] | None = None) -> Prepared:
         """Raises InvalidInput, UnknownPark or NotReady, as documented in docs/serving.md."""
         headers = headers or {}
         client_id = headers.get(CLIENT_HEADER)
-        instances = parse(payload)
+        asked = read(payload)
+        instances = asked.instances
         fields = [f"instances[{at}]" for at in range(len(instances))]
         wanted = {f"{field}.park_id": one.park_id for field, one in zip(fields, instances, strict=True)}
         refuse_unknown({field: park for field, park in wanted.items() if not plausible(park)})
@@ -105,9 +110,21 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         body = (
             payload if isinstance(payload, dict) else {"instances": [one.model_dump(mode="json") for one in instances]}
         )
-        return Prepared(body, list(questions), headers.get(REQUEST_HEADER, ""), client_id)
+        return Prepared(body, list(questions), headers.get(REQUEST_HEADER, ""), client_id, asked.allow_stale)
 
     async def predict(self, payload: Prepared, headers: object = None) -> Predicted:  # noqa: ARG002  # KServe passes them
+        """Raises NotReady where no forecast can be made, and no older one may stand in or is there."""
+        try:
+            made = await self._predict(payload)
+        except NotReady as error:
+            if not payload.allow_stale:
+                raise
+            return Predicted(payload, [self._last_good.instead_of(question, error) for question in payload.questions])
+        for one in made:
+            self._last_good.keep(one)
+        return Predicted(payload, made)
+
+    async def _predict(self, payload: Prepared) -> list[Made]:
         """One call for all parks; once more with other features where the model was just replaced."""
         header = await self._specs.current()
         for question in payload.questions:
@@ -127,7 +144,7 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
                 continue
             for question in payload.questions:
                 question.check_quantiles(inference.levels)
-            return Predicted(payload, rows, inference)
+            return _split(payload.questions, rows, inference)
         raise Unavailable("the model is being replaced", hint="try again")
 
     async def postprocess(self, result: Predicted, headers: object = None) -> dict[str, Any]:  # noqa: ARG002  # KServe passes them
@@ -179,15 +196,25 @@ def _check_explained(questions: list[Question], explain: bool) -> None:
         )
 
 
+def _split(questions: list[Question], rows: list[Features], inference: Inference) -> list[Made]:
+    """To each question its part of the predictor's answer to all rows."""
+    made, begin = [], 0
+    for question, of_question in zip(questions, rows, strict=True):
+        made.append(Made(question, of_question, inference.part(slice(begin, begin + len(of_question)))))
+        begin += len(of_question)
+    return made
+
+
 def _finish(result: Predicted) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The response, and what the log keeps of it."""
     predictions, logged = [], []
-    begin = 0
-    for question, rows in zip(result.prepared.questions, result.rows, strict=True):
-        fractions = result.inference.fractions[begin : begin + len(rows)]
-        begin += len(rows)
-        power = forecast.power_kw(question, fractions)
-        explained = forecast.explanation(question, result.inference, power, slice(begin - len(rows), begin))
-        predictions.append(forecast.answer(question, result.inference, power) | {"explanation": explained})
-        logged.append(forecast.log_entry(question, result.inference, rows, fractions, power, predictions[-1]))
+    for made in result.made:
+        question, inference = made.question, made.inference
+        power = forecast.power_kw(question, inference.fractions)
+        answer = forecast.answer(question, inference, power)
+        if made.stale:
+            answer["degraded"] = [*answer["degraded"], STALE_FORECAST]
+        answer["explanation"] = forecast.explanation(question, inference, power)
+        predictions.append(answer)
+        logged.append(forecast.log_entry(question, inference, made.rows, inference.fractions, power, answer))
     return {"predictions": predictions}, logged

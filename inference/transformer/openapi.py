@@ -55,6 +55,7 @@ def _paths() -> Schema:
                 _object({"predictions": _list(_ref("Prediction"))}, "predictions"),
             )
         },
+        "/v1/forecasts": {"get": _newest()},
         "/v1/portfolio": {
             "post": _post("Several parks, each and together", Portfolio.__name__, _ref("Together")),
         },
@@ -75,6 +76,16 @@ def _paths() -> Schema:
 
 def _get(summary: str, answer: Schema) -> Schema:
     return {"summary": summary, "responses": {"200": _json("as asked", answer)} | _refusals("404", "503")}
+
+
+def _newest() -> Schema:
+    predictions = _object({"predictions": _list(_ref("Prediction"))}, "predictions")
+    made = _get("The newest forecasts; with If-None-Match 304 where there are none newer", predictions)
+    made["responses"] |= {"304": {"description": "nothing new"}} | _refusals("400", "413")
+    parks = {"name": "park", "in": "query", "required": True, "schema": _list(_TEXT)}
+    hours = {"name": "horizon_hours", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 168}}
+    tag = {"name": "if-none-match", "in": "header", "schema": _TEXT}
+    return made | {"parameters": [parks, hours, tag]}
 
 
 def _post(summary: str, body: str, answer: Schema) -> Schema:
@@ -100,7 +111,8 @@ def _requests(*models: type[BaseModel]) -> Schema:
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
     schemas: Schema = found["$defs"]
-    schemas[Body.__name__]["properties"]["instances"]["maxItems"] = MAX_INSTANCES  # 413, not 400: checked elsewhere
+    most = f"at most {MAX_INSTANCES}, beyond: 413"  # no maxItems, whose breach would be a 400
+    schemas[Body.__name__]["properties"]["instances"]["description"] = most
     return schemas
 
 

@@ -48,7 +48,7 @@ OUTPUTS: dict[str, tuple[str, tuple[int, ...]]] = {
     "degraded": ("BYTES", (-1,)),
 }
 _OF_ROWS = ("instance", "valid_at", "power_kw", "possible_kw")
-_PARAMETERS = ("binary_data_output",)
+_PARAMETERS = ("binary_data_output", "allow_stale")
 _UNKNOWN = -1  # an age that is not known; tensors of whole numbers have no null
 _KINDS = {"BYTES": np.object_, "FP64": np.float64, "INT32": np.int32, "INT64": np.int64}
 
@@ -83,9 +83,9 @@ def as_body(request: Request) -> dict[str, Any]:
     _known(request.parameters, _PARAMETERS, "parameters")
     _known(request.outputs, tuple(OUTPUTS), "outputs")
     for field, parameters in (("parameters", request.parameters), *request.outputs.items()):
-        for name in ("binary_data_output", "binary_data"):
+        for name in (*_PARAMETERS, "binary_data"):
             if not isinstance(parameters.get(name, False), bool):
-                raise InvalidInput(f"{name} is not true or false", field=field, hint="true for raw bytes")
+                raise InvalidInput(f"{name} is not true or false", field=field, hint="send true, or leave it out")
     if "park_id" not in request.tensors:
         raise InvalidInput("this input is missing", field="park_id", hint="BYTES, shape [n]: the ids of the parks")
     n = len(request.tensors["park_id"].values)
@@ -101,7 +101,8 @@ def as_body(request: Request) -> dict[str, Any]:
     if "quantiles" in request.tensors:
         columns["quantiles"] = [request.tensors["quantiles"].values] * n
     columns["weather"] = _weather(request.tensors, n)
-    return {"instances": [{name: values[at] for name, values in columns.items()} for at in range(n)]}
+    body: dict[str, Any] = {"instances": [{name: values[at] for name, values in columns.items()} for at in range(n)]}
+    return body | {"allow_stale": True} if request.parameters.get("allow_stale") else body
 
 
 def in_its_words(error: InvalidInput) -> InvalidInput:

@@ -119,10 +119,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     instances: Annotated[list[Instance], Field(min_length=1)]
+    allow_stale: StrictBool = False
 
 
 _HINTS = {
     "instances": f'send {{"instances": [{{"park_id": "..."}}]}}, 1 to {MAX_INSTANCES} of them',
+    "allow_stale": "true for the last good forecast where none can be made now",
     "park_id": "the id of a park, a text",
     "horizon_hours": f"a whole number of hours from 1 to {MAX_HORIZON_HOURS}, or leave it out",
     "issued_at": "ISO 8601 with offset, e.g. 2013-06-01T06:00:00Z, or null for now",
@@ -140,7 +142,12 @@ _HINTS = {
 
 
 def parse(body: object) -> list[Instance]:
-    """The instances of a request body.
+    """The instances of a request body; see `read`."""
+    return read(body).instances
+
+
+def read(body: object) -> Body:
+    """A request body.
 
     Parameters
     ----------
@@ -162,7 +169,7 @@ def parse(body: object) -> list[Instance]:
             hint="send several requests",
         )
     try:
-        return Body.model_validate(body).instances
+        return Body.model_validate(body)
     except ValidationError as error:
         raise explain(error, Body, _HINTS) from error
 

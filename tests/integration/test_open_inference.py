@@ -21,7 +21,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from inference.transformer import openinference
 from pvforecast.settings import Settings
-from tests.gateway import Place
+from tests.gateway import PREDICT, Place
 from tests.gateway import place as gateway_place
 from tests.serving import PARKS, ROOT, eventually
 
@@ -195,6 +195,8 @@ def test_a_model_of_another_name_and_the_repository_are_not_there(place: Place) 
 def test_without_the_predictor_both_transports_say_when_to_try_again(place: Place) -> None:
     predictor = place.services.services["predictor"]
     body, _ = question(FIRST).to_rest()
+    v1 = {"instances": [{"park_id": FIRST, "horizon_hours": 3}]}
+    [good] = place.post(PREDICT, v1, place.desk).json()["predictions"]
     predictor.stop()
     try:
         rest = place.post(INFER, body, place.desk)
@@ -205,6 +207,11 @@ def test_without_the_predictor_both_transports_say_when_to_try_again(place: Plac
         assert json.loads(error.details())["code"] == "not_ready"
         assert dict(error.trailing_metadata() or ())["retry-after"]
         assert place.get(f"/v2/models/{MODEL}/ready", place.desk).status_code == 503
+        assert place.post(PREDICT, v1, place.desk).status_code == 503
+        [stale] = place.post(PREDICT, v1 | {"allow_stale": True}, place.desk).json()["predictions"]
+        assert stale == good | {"degraded": [*good["degraded"], "stale_forecast"]}
+        old = place.post(INFER, body | {"parameters": {"allow_stale": True}}, place.desk).json()["outputs"]
+        assert next(one["data"] for one in old if one["name"] == "degraded") == [json.dumps(stale["degraded"])]
     finally:
         predictor.start()
         predictor.wait()

@@ -107,7 +107,7 @@ BAD = {
     "a parameter unknown": (_body(_park("a"), parameters={"seed": 1}), "parameters", "binary_data_output"),
     "parameters a list": (_body(_park("a"), parameters=[]), "parameters", "not an object"),
     "an output unknown": (_body(_park("a"), outputs=[{"name": "power"}]), "outputs", "power_kw"),
-    "raw wanted by a word": (_body(_park("a"), parameters={"binary_data_output": "no"}), "parameters", "true for raw"),
+    "raw wanted by a word": (_body(_park("a"), parameters={"binary_data_output": "no"}), "parameters", "true or false"),
     "an id that is a number": (_body(_park("a"), id=3), "id", "not a text"),
     "three horizons for two": (_body(_park("a", "b"), _input("horizon_hours", "INT64", 1, 2, 3)), "horizon_hours", "2"),
     "weather of another shape": (_body(_park("a", "b"), _input("weather.ghi", "FP64", 1)), "weather.ghi", "row a"),
