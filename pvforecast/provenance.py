@@ -16,19 +16,27 @@ def git_commit(root: Path = _TREE) -> str:
     named = os.environ.get("PVF_GIT_COMMIT")
     if named:
         return named
-    head = root / ".git" / "HEAD"
+    folder = _git_folder(root)
+    head = folder / "HEAD"
     if not head.exists():
         return "unknown"
     text = head.read_text().strip()
     if not text.startswith("ref: "):
         return text
     ref = text.removeprefix("ref: ")
-    loose = root / ".git" / ref
+    common = folder / "commondir"
+    shared = folder / common.read_text().strip() if common.exists() else folder
+    loose, packed = shared / ref, shared / "packed-refs"
     if loose.exists():
         return loose.read_text().strip()
-    packed = root / ".git" / "packed-refs"
     lines = packed.read_text().splitlines() if packed.exists() else []
     return next((line.split()[0] for line in lines if line.endswith(f" {ref}")), "unknown")
+
+
+def _git_folder(root: Path) -> Path:
+    """Of a worktree or a submodule `.git` is a file that names it."""
+    git = root / ".git"
+    return root / git.read_text().strip().removeprefix("gitdir: ") if git.is_file() else git
 
 
 def environment() -> str:

@@ -280,5 +280,19 @@ def test_the_commit_is_read_without_git(tmp_path: Path, monkeypatch: pytest.Monk
     assert git_commit(tmp_path) == "d" * 40
 
 
+def test_the_commit_of_a_worktree_is_found_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PVF_GIT_COMMIT", raising=False)
+    own, shared, root = tmp_path / "main/.git/worktrees/w", tmp_path / "main/.git", tmp_path / "w"
+    (shared / "refs/heads").mkdir(parents=True)
+    for folder in (own, root):
+        folder.mkdir(parents=True)
+    (root / ".git").write_text(f"gitdir: {own}\n")
+    (own / "HEAD").write_text("ref: refs/heads/feature\n")
+    (own / "commondir").write_text("../..\n")
+    assert git_commit(root) == "unknown"
+    (shared / "refs/heads/feature").write_text("e" * 40 + "\n")
+    assert git_commit(root) == "e" * 40
+
+
 def test_values_of_tags_are_compact_and_stable() -> None:
     assert module.to_json({"b": 1, "a": [1, 2]}) == '{"a":[1,2],"b":1}'
