@@ -37,7 +37,7 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run: pvf pipe
 
 @app.command("compile")
 def compile_pipelines(
-    folder: Path = Path("build/pipelines"),
+    folder: Annotated[Path, typer.Argument(help="Where to.")] = Path("build/pipelines"),
     components: Annotated[bool, typer.Option("--components", help="Each component alone too.")] = False,
     publish: Annotated[
         bool, typer.Option("--publish", help="Into pipelines/published/<version>, for other people's pipelines.")

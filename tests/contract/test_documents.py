@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 
+import click
 import pytest
+import typer
 
 from pipelines.compile import PIPELINES
+from pvf.cli import app
 from pvforecast.features import DEFAULT_SPEC
 from pvforecast.lake import tables
 from pvforecast.model.recipe import Recipe
@@ -70,6 +74,26 @@ def test_every_anchor_leads_to_a_heading(name: str) -> None:
     links = re.findall(r"\]\((\w*\.?\w*)#([\w-]+)\)", _read(f"{name}.md"))
     missing = [f"{file}#{anchor}" for file, anchor in links if anchor not in _anchors(file or f"{name}.md")]
     assert missing == []
+
+
+def _commands() -> list[str]:
+    """Lines of code blocks that begin with `pvf`, without their explanations and optional parts."""
+    files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    blocks = [block for file in files for block in re.findall(r"^```\w*\n(.*?)^```", file.read_text(), re.S | re.M)]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    found = {match[1] for line in lines if (match := re.match(r"(?:\$ )?(?:\.venv/bin/)?pvf (.*)", line))}
+    return sorted({re.sub(r" \[[^]]*\]", "", re.split(r"\s{3,}(?!-)| # | \| ", words)[0]) for words in found})
+
+
+@pytest.mark.parametrize("words", _commands())
+def test_every_command_is_one_of_the_program(words: str) -> None:
+    command, parent, rest = typer.main.get_command(app), None, shlex.split(words)
+    while command is not None:
+        context = command.make_context(command.name, rest, parent=parent)
+        if not isinstance(command, click.Group):
+            return
+        _, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        parent = context
 
 
 def _read(name: str) -> str:
