@@ -138,7 +138,7 @@ def _told(row: Row) -> list[str]:
     data = row["data"]
     evidence = ", ".join(f"{name} {value}" for name, value in sorted(data["cause"]["evidence"].items()))
     severity = data.get("severity", "warning")
-    return [row["park_id"], severity, data["cause"]["likely"], data["advice"], row["id"], evidence[:300]]
+    return [row["park"], severity, data["cause"]["likely"], data["advice"], row["id"], evidence[:300]]
 
 
 def _authorise(request: Request, token: str) -> None:

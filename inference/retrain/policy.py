@@ -40,10 +40,13 @@ class Policy:
 
 @dataclass(frozen=True)
 class Waiting:
-    """An event that waits. `since` is when it came in, or may be tried again, by the trigger's clock."""
+    """An event that waits. `since` is when it came in, or may be tried again, by the trigger's clock.
+
+    `parks` : its subject, or all that a fleet event names.
+    """
 
     id: str
-    park_id: str
+    parks: frozenset[str]
     time: datetime
     since: datetime
     attempts: int = 0
@@ -115,10 +118,16 @@ def decide(waiting: Sequence[Waiting], runs: Sequence[Past], now: datetime, poli
 
 
 def _unhelpful(event: Waiting, runs: Sequence[Past], policy: Policy) -> Past | None:
+    """A run that answered this drift already without clearing it; None while any of the event's parks is new to it."""
+    found = [_answered(park, event.time, runs, policy) for park in sorted(event.parks)]
+    return found[0] if all(run is not None for run in found) else None
+
+
+def _answered(park: str, time: datetime, runs: Sequence[Past], policy: Policy) -> Past | None:
     """The newest run that already answered an event of this park, recently and without clearing it."""
     for run in runs:
-        recent = timedelta(0) <= event.time - run.as_of <= policy.memory
-        if recent and not run.active and event.park_id in run.parks:
-            cleared = run.cleared.get(event.park_id)
+        recent = timedelta(0) <= time - run.as_of <= policy.memory
+        if recent and not run.active and park in run.parks:
+            cleared = run.cleared.get(park)
             return None if cleared is not None and cleared >= run.as_of else run
     return None

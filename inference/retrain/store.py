@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from inference.retrain.cloudevent import parks_of
 from inference.retrain.policy import Decision, Past, Policy, Waiting, decide
 from pvforecast.errors import InvalidInput, NotReady
 
@@ -61,6 +62,9 @@ CREATE INDEX IF NOT EXISTS retrain_events_of_run ON retrain_events (run_id);
 """
 _DETECTED = "io.pvforecast.drift.detected.v1"
 _CLEARED = "io.pvforecast.drift.cleared.v1"
+_PARKS: LiteralString = (
+    "LATERAL jsonb_array_elements_text(coalesce(e.event->'data'->'parks', jsonb_build_array(e.park_id))) AS park"
+)
 
 
 class Store:
@@ -97,8 +101,9 @@ class Store:
             if done.rowcount == 1 and event["type"] == _CLEARED:
                 connection.execute(
                     "UPDATE retrain_runs r SET outcome = 'cleared' WHERE status = 'succeeded' AND as_of <= %s"
-                    " AND EXISTS (SELECT 1 FROM retrain_events e WHERE e.run_id = r.id AND e.park_id = %s)",
-                    (time, event["subject"]),
+                    " AND EXISTS (SELECT 1 FROM retrain_events e WHERE e.run_id = r.id AND"
+                    " (e.park_id = %s OR e.event->'data'->'parks' ? %s))",
+                    (time, event["subject"], event["subject"]),
                 )
             return done.rowcount == 1
 
@@ -114,7 +119,10 @@ class Store:
             ).fetchall()
             if not waiting:
                 return None
-            events = [Waiting(r["id"], r["park_id"], r["event_time"], r["since"], r["attempts"]) for r in waiting]
+            events = [
+                Waiting(r["id"], frozenset(parks_of(r["event"])), r["event_time"], r["since"], r["attempts"])
+                for r in waiting
+            ]
             decision = decide(events, _past(connection), now, policy)
             _note(connection, decision)
             if not decision.claim:
@@ -215,11 +223,14 @@ class Store:
         return rows[0] if rows else None
 
     def drifted(self) -> list[Row]:
-        """The newest drift event of each park where it was not cleared since, the latest first: id, park_id, data."""
+        """The newest drift event of each park where it was not cleared since, the latest first: id, park, data.
+
+        One of a fleet counts for each park that it names: each is cleared by itself.
+        """
         return self._fetch(
-            "SELECT id, park_id, data FROM (SELECT DISTINCT ON (park_id) id, park_id, event_time, type,"
-            " event->'data' AS data FROM retrain_events WHERE type = ANY(%s)"
-            " ORDER BY park_id, event_time DESC) newest WHERE type <> %s ORDER BY event_time DESC",
+            f"SELECT id, park, data FROM (SELECT DISTINCT ON (park) id, park, event_time, type, event->'data' AS data"
+            f" FROM retrain_events e, {_PARKS} WHERE type = ANY(%s)"
+            " ORDER BY park, event_time DESC) newest WHERE type <> %s ORDER BY event_time DESC, park",
             ([_DETECTED, _CLEARED], _CLEARED),
         )
 
@@ -256,8 +267,8 @@ class Store:
 def _past(connection: psycopg.Connection[Row]) -> list[Past]:
     """The runs that are active or went well, newest first."""
     runs = connection.execute(
-        "SELECT r.id, r.as_of, r.status, r.verdict, coalesce(array_agg(e.park_id) FILTER (WHERE e.park_id IS NOT NULL),"
-        " '{}') AS parks FROM retrain_runs r LEFT JOIN retrain_events e ON e.run_id = r.id"
+        "SELECT r.id, r.as_of, r.status, r.verdict, coalesce(array_agg(park) FILTER (WHERE park IS NOT NULL),"
+        f" '{{}}') AS parks FROM retrain_runs r LEFT JOIN (retrain_events e CROSS JOIN {_PARKS}) ON e.run_id = r.id"
         " WHERE r.status IN ('active', 'succeeded') GROUP BY r.id ORDER BY r.id DESC LIMIT 1000"
     ).fetchall()
     cleared = {
@@ -308,7 +319,7 @@ def _arguments(connection: psycopg.Connection[Row], claimed: list[Row]) -> tuple
 def _reason(events: list[Row]) -> str:
     """What the training run is told: the first event in words, and how many more."""
     data = events[0]["data"]
-    alarms = ", ".join(alarm["detector"] for alarm in data["alarms"])
+    alarms = ", ".join(sorted({alarm["detector"] for alarm in data["alarms"]}))
     more = f" and {len(events) - 1} more" if len(events) > 1 else ""
     return f"drift of {data['park_id']} on {data['day']}: {data['cause']['likely']} ({alarms}){more}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,6 +40,12 @@ def _cleared(time_: str) -> dict[str, Any]:
         "opened_by": "event-0", "reference_id": "r", "detector_set": "v1",
     }  # fmt: skip
     return {**EXAMPLE, "id": "cleared", "type": "io.pvforecast.drift.cleared.v1", "time": time_, "data": data}
+
+
+def _drifted(trigger: Trigger) -> list[str]:
+    """Parks with an open drift, as the metrics tell."""
+    text = httpx.get(f"{trigger.url}/metrics", timeout=30).text
+    return sorted(re.findall(r'pvf_drift_open\{.*park="([^"]*)"', text), reverse=True)
 
 
 @pytest.fixture
@@ -374,6 +381,17 @@ def test_the_trace_of_an_event_leads_from_it_to_the_clearance(dsn: str, tmp_path
         [*words[:-2], "nothing"], env=env, capture_output=True, text=True, timeout=120, check=False
     )
     assert (unknown.returncode, "EVENT_ID" in unknown.stderr) == (1, True)
+
+
+def test_a_fleet_event_stands_for_each_of_its_parks(trigger: Trigger) -> None:
+    parks = [EXAMPLE["subject"], "another"]
+    trigger.post(_event(0, park_id="fleet", parks=parks))
+    trigger.wait_for("succeeded")
+    assert _drifted(trigger) == parks
+    trigger.post(_event(1, "2013-10-01T12:00:00Z", park_id="another"))
+    until(lambda: trigger.event(1)["status"] == "escalated")  # its run was the fleet's
+    trigger.post(_cleared("2013-10-06T12:00:00Z"))
+    assert _drifted(trigger) == ["another"]
 
 
 def test_no_event_is_lost_when_postgres_is_away(dsn: str, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ T = datetime(2013, 9, 1, 12, tzinfo=UTC)
 POLICY = Policy(coalesce=timedelta(seconds=30))
 
 
-def _event(name: str = "e", park: str = "p", at: datetime = T, age_s: float = 60.0, attempts: int = 0) -> Waiting:
-    return Waiting(name, park, at, NOW - timedelta(seconds=age_s), attempts)
+def _event(name: str = "e", *parks: str, at: datetime = T, age_s: float = 60.0, attempts: int = 0) -> Waiting:
+    return Waiting(name, frozenset(parks or ("p",)), at, NOW - timedelta(seconds=age_s), attempts)
 
 
 def _run(as_of: datetime, *parks: str, number: int = 1, active: bool = False, **cleared: datetime) -> Past:
@@ -53,6 +53,12 @@ def test_after_a_clearance_or_six_weeks_it_is_a_new_drift() -> None:
     assert decide([_event(at=T + 43 * DAY)], [_run(T, "p")], NOW, POLICY).claim == ("e",)
     before = _run(T, "p", p=T - 2 * DAY)
     assert "e" in decide([_event(at=T + 10 * DAY)], [before], NOW, POLICY).escalate
+
+
+def test_a_fleet_event_is_trained_on_while_one_of_its_parks_is_new_to_it() -> None:
+    runs = [_run(T, "p", number=4), _run(T - 2 * DAY, "q", number=3)]
+    assert decide([_event("e", "p", "q", "r", at=T + 10 * DAY)], runs, NOW, POLICY).claim == ("e",)
+    assert "did not clear it" in decide([_event("e", "p", "q", at=T + 10 * DAY)], runs, NOW, POLICY).escalate["e"]
 
 
 def test_a_failed_event_waits_for_its_retry_and_then_goes_to_people() -> None:
