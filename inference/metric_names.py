@@ -12,6 +12,9 @@ from typing import Literal
 MOST_PARKS = 2_000
 """Series with a park in them are kept for so many parks at most."""
 
+MOST_DRIFT_PARKS = 200
+"""The same for those that have another label beside it: the parks nearest to an alarm."""
+
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.5, 5.0)
 _AGE = tuple(hours * 3600.0 for hours in (0.5, 1, 2, 3, 6, 9, 12, 18, 24, 36, 48, 72))
 _COMMIT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -29,6 +32,8 @@ LABELS: dict[str, tuple[int, str]] = {
     "status": (8, "an HTTP status, or the state of a row"),
     "type": (2, "`forecast`, `heartbeat`"),
     "severity": (2, "`warning`, `critical`"),
+    "detector": (12, "of the drift job"),
+    "feature": (8, "of the drift job's PSI"),
     "cause": (1, "of a park's open drift: one a park"),
     "advice": (1, "of a park's open drift"),
     "event_id": (1, "of a park's open drift: the newest event"),
@@ -50,6 +55,7 @@ class Metric:
     ----------
     name : as rules name it; a counter's ends in ``_total``, a histogram's series add ``_bucket``, ``_sum``, ``_count``.
     by : the parts of the stack that emit it.
+    parks : how many a label `park` can name at most.
     """
 
     name: str
@@ -58,13 +64,14 @@ class Metric:
     by: tuple[str, ...]
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    parks: int = MOST_PARKS
 
     @property
     def most_series(self) -> int:
         """At one process, whatever happens."""
         series = len(self.buckets) + 3 if self.kind == "histogram" else 1
         for label in self.labels:
-            series *= LABELS[label][0]
+            series *= self.parks if label == "park" else LABELS[label][0]
         return series
 
 
@@ -204,6 +211,16 @@ _LAKE = (
     Metric("pvf_holdout_daylight_bias", "gauge", "Forecast minus metered there, of capacity.", _X, ("park",)),
     Metric("pvf_holdout_coverage", "gauge", "Share of its daylight hours inside the 80 % band.", _X, ("park",)),
     Metric("pvf_holdout_skill", "gauge", "Against smart persistence there.", _X, ("park",)),
+    Metric(
+        *("pvf_drift_score_ratio", "gauge", "Score of the newest check by its limit: 1 is an alarm."),
+        *(_X, ("park", "detector")),
+        parks=MOST_DRIFT_PARKS,
+    ),
+    Metric(
+        *("pvf_drift_psi", "gauge", "PSI of the newest check, less its bias: beyond 0.2 it has changed."),
+        *(_X, ("park", "feature")),
+        parks=MOST_DRIFT_PARKS,
+    ),
     Metric("pvf_pipeline_last_run_failed", "gauge", "1 when the newest run that ended failed.", _X, ("pipeline",)),
     Metric("pvf_pipeline_last_success_timestamp_seconds", "gauge", "When a run ended well last.", _X, ("pipeline",)),
     Metric("pvf_pipeline_next_run_timestamp_seconds", "gauge", "When its schedule is due next.", _X, ("pipeline",)),

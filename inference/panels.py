@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["timeseries", "stat", "table"]
+Kind = Literal["timeseries", "stat", "table", "heatmap"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,13 @@ DRIFT = (
     _one("Parks that drift", "table", "short",
          "max by (park, severity, cause, advice, evidence, event_id) (pvf_drift_open)", "",
          "Whose newest event was not cleared since; `pvf drift trace EVENT_ID` has the rest."),
+    _one("PSI by feature", "heatmap", "short", "max by (feature) (pvf_drift_psi)", "{{feature}}",
+         "Of the park that is farthest off, less its bias, a column a day; beyond 0.2 the feature has changed."),
+    _one("PSI by park and feature", "timeseries", "short", "pvf_drift_psi > 0.1", "{{park}} {{feature}}",
+         "Of the parks and features that are near 0.2 or beyond it."),
+    _one("Nearest to an alarm", "timeseries", "percentunit",
+         "topk(20, max by (park, detector) (pvf_drift_score_ratio))",
+         "{{park}} {{detector}}", "Score by its limit: at 100 % it alarms."),
     _one("Open drifts", "timeseries", "short", "count by (cause) (pvf_drift_open)", "{{cause}}", "By likely cause."),
     _one("Events by state", "timeseries", "short", "max by (status) (pvf_retrain_events)", "{{status}}",
          "attached led to a run; ignored asked for none; escalated went to people."),

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipelines.client.connection import Server
-from pipelines.client.runs import Run, listing
+if TYPE_CHECKING:
+    from pipelines.client.connection import Server
+    from pipelines.client.runs import Run
 
 _LOOKED_AT = 50
 
@@ -55,6 +57,8 @@ def here(home: Path) -> dict[str, Ended]:
 
 def on_server(server: Server, experiment_id: str, pipelines: Sequence[str]) -> dict[str, Ended]:
     """By pipeline, of its newest runs."""
+    from pipelines.client.runs import listing  # KFP's client takes seconds to import
+
     found = {name: of_runs(listing(server, experiment_id, pipeline=name, limit=_LOOKED_AT)) for name in pipelines}
     return {name: ended for name, ended in found.items() if ended is not None}
 

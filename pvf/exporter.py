@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from inference import metrics
 from inference.metric_names import MOST_PARKS
-from pvf import holdout_metrics, loop_metrics, overview
+from pvf import drift_metrics, holdout_metrics, loop_metrics, overview
 from pvf.overview import Overview
 from pvforecast.errors import PvForecastError
 from pvforecast.freshness import Freshness
@@ -59,6 +59,7 @@ def serve(settings: Settings, host: str, port: int) -> WSGIServer:
     registry.register(Ages(settings))
     registry.register(loop_metrics.pipelines(settings))
     registry.register(holdout_metrics.champion(settings))
+    registry.register(drift_metrics.newest(settings))
     server, _ = start_http_server(port, addr=host, registry=registry)
     return server
 

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from inference import metrics
 from inference.metric_names import MOST_PARKS
-from pvf.loop_metrics import Kept
+from pvf.kept import Kept
 from pvforecast.settings import Settings
 
 _PREFIX = "holdout."

@@ -1,48 +1,19 @@
-"""How pipelines and parks fare, as Prometheus metrics: runs that ended, runs that are due."""
+"""How pipelines fare, as Prometheus metrics: runs that ended, runs that are due."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from inference import metrics
-from pipelines import ended, schedules
+from pipelines import ended
 from pipelines.ended import Ended
-from pvforecast.errors import PvForecastError
+from pvf.kept import Kept
 from pvforecast.settings import Settings
 
-_KEPT_S = 60.0
 _PERIODS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
-
-
-class Kept(Collector):
-    """Families that are read when they are scraped, at most once a minute; none where reading fails."""
-
-    def __init__(self, read: Callable[[], list[GaugeMetricFamily]], kept_s: float = _KEPT_S) -> None:
-        self._read = read
-        self._kept_s = kept_s
-        self._lock = threading.Lock()
-        self._read_at = float("-inf")
-        self._families: list[GaugeMetricFamily] = []
-
-    def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Nothing: registering must not read."""
-        return iter(())
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        with self._lock:
-            if time.monotonic() - self._read_at > self._kept_s:
-                try:
-                    self._families = self._read()
-                except PvForecastError:
-                    self._families = []
-                self._read_at = time.monotonic()
-            return iter(self._families)
 
 
 def pipelines(settings: Settings) -> Kept:
@@ -66,6 +37,8 @@ def families(runs: Mapping[str, Ended], next_runs: Mapping[str, datetime]) -> li
 
 def due(settings: Settings, now: datetime) -> dict[str, datetime]:
     """When each scheduled pipeline runs next; the soonest where it has several schedules."""
+    from pipelines import schedules  # KFP takes seconds to import
+
     found: dict[str, datetime] = {}
     for schedule in schedules.load(settings):
         if not schedule.paused:
@@ -77,6 +50,7 @@ def due(settings: Settings, now: datetime) -> dict[str, datetime]:
 def _ended(settings: Settings) -> dict[str, Ended]:
     if not settings.kfp_url:
         return ended.here(settings.home)
+    from pipelines import schedules
     from pipelines.client.connection import connect
     from pipelines.client.experiment import experiment
 

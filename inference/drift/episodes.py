@@ -70,7 +70,8 @@ def _sound_from(observed: Observed, opened: np.datetime64, closed: np.datetime64
     if any(path.alarm[inside].any() for path in observed.paths[WARN].values()):
         return closed - np.timedelta64(QUIET_DAYS - 1, "D")
     touched = np.any([finding.touched for finding in observed.findings], axis=0) & (observed.park.days <= closed)
-    return observed.park.days[np.flatnonzero(touched)[-1]] + np.timedelta64(1, "D")
+    last: np.datetime64 = observed.park.days[np.flatnonzero(touched)[-1]]
+    return last + np.timedelta64(1, "D")
 
 
 def _mean_z(observed: Observed, quiet: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, float] | None:

@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client.core import GaugeMetricFamily
 
 from pipelines import ended, local
 from pipelines.client.runs import Run
 from pipelines.ended import Ended
 from pvf import loop_metrics
+from pvf.kept import Kept
 from pvforecast.errors import NotReady
 from pvforecast.settings import Settings
 
@@ -72,9 +74,9 @@ def test_metrics_tell_failures_successes_and_what_is_due() -> None:
 def test_what_cannot_be_read_is_absent_and_what_was_read_is_not_read_at_each_scrape() -> None:
     reads = []
 
-    def read() -> list[loop_metrics.GaugeMetricFamily]:
+    def read() -> list[GaugeMetricFamily]:
         reads.append(1)
         raise NotReady("the KFP server is away")
 
-    kept = loop_metrics.Kept(read)
+    kept = Kept(read)
     assert (list(kept.collect()), list(kept.collect()), len(reads)) == ([], [], 1)
