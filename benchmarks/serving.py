@@ -109,6 +109,8 @@ def _measure(servers: Rig, store: ObjectStore, args: argparse.Namespace) -> dict
     _tell(quick, "ours")
     result["fleet_100_parks_ms"] = _fleet(url, servers.key, ids[:PARKS])
     result[f"fleet_{len(ids)}_parks_ms"] = _fleet(url, servers.key, ids)
+    for some in (ids[:PARKS], ids):
+        result[f"portfolio_{len(some)}_parks_ms"] = _portfolio(servers.parts["gateway"].url, servers.key, some)
     result |= {f"rss_mb_{name}": round(servers.rss_mb(name)) for name in ("predictor-1", "transformer-1", "gateway")}
     result |= {f"start_s_{name}": round(servers.start_s[name], 1) for name in ("predictor-1", "transformer-1")}
 
@@ -167,6 +169,18 @@ def _fleet(url: str, key: str, parks: Sequence[str]) -> float:
             served = sum(len(answer.json()["predictions"]) for answer in answers)
             assert served == len(parks), f"{served} of {len(parks)} parks"
     return round(float(np.median(took[1:])), 1)  # the first reads snapshots that were never asked for
+
+
+def _portfolio(gateway: str, key: str, parks: Sequence[str]) -> float:
+    """These parks' 48 hours, each and together, in one request; the median of three, ms."""
+    took = []
+    with httpx.Client(headers={"x-api-key": key}, timeout=60) as session:
+        for _ in range(4):
+            begun = time.perf_counter()
+            answer = session.post(f"{gateway}/v1/portfolio", json={"parks": list(parks)}).raise_for_status().json()
+            took.append((time.perf_counter() - begun) * 1e3)
+            assert len(answer["predictions"]) == len(parks)
+    return round(float(np.median(took[1:])), 1)
 
 
 def _bodies(servers: Rig, name: str, bodies: Sequence[dict[str, Any]]) -> Path:
