@@ -96,6 +96,7 @@ def answer(question: Question, inference: Inference, possible: Floats) -> dict[s
         "possible_kw": {str(level): unheld[level].tolist() for level in chosen} if held else None,
         "median_energy_kwh": round(float(column[MEDIAN].sum() * (site.period / HOUR)), 4) if MEDIAN in column else None,
         "weather_source": weather.source if weather is not None else None,
+        "weather_run_at": iso(weather.run_at) if weather is not None else None,
         "weather_age_minutes": weather_age_minutes(question),
         "generation_age_minutes": generation_age_minutes(question),
         "degraded": degraded(question, inference.trained_until),

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
+
 from inference.transformer.client import Inference
 from inference.transformer.forecast import Question
 from pvforecast.errors import NotReady
 from pvforecast.features import Features
+
+Rungs = npt.NDArray[np.int64]
 
 _PARKS = 2_000
 
@@ -20,6 +25,8 @@ class Made:
     question: Question
     rows: Features
     inference: Inference
+    rungs: Rungs
+    """Of each row, what its band was calibrated for: an index into `calibration.RUNGS`."""
     stale: bool = False
 
 
@@ -60,6 +67,7 @@ class LastGood:
             replace(held.question, field=question.field, instance=question.instance, hours=held.question.hours[wanted]),
             held.rows[wanted],
             replace(held.inference, fractions=held.inference.fractions[wanted], contributions=None),
+            held.rungs[wanted],
             stale=True,
         )
 

@@ -27,6 +27,7 @@ from inference.transformer.snapshots import Snapshot, Snapshots, plausible, requ
 from inference.transformer.specs import Header, Specs
 from pvforecast.errors import InvalidInput, NotReady
 from pvforecast.features import Features
+from pvforecast.model import calibration
 
 HOP = metrics.histogram("pvf_hop_duration_seconds")
 FORECASTS = metrics.counter("pvf_forecasts_total")
@@ -144,7 +145,7 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
                 continue
             for question in payload.questions:
                 question.check_quantiles(inference.levels)
-            return _split(payload.questions, rows, inference)
+            return _split(payload.questions, rows, inference, header)
         raise Unavailable("the model is being replaced", hint="try again")
 
     async def postprocess(self, result: Predicted, headers: object = None) -> dict[str, Any]:  # noqa: ARG002  # KServe passes them
@@ -196,11 +197,13 @@ def _check_explained(questions: list[Question], explain: bool) -> None:
         )
 
 
-def _split(questions: list[Question], rows: list[Features], inference: Inference) -> list[Made]:
+def _split(questions: list[Question], rows: list[Features], inference: Inference, header: Header) -> list[Made]:
     """To each question its part of the predictor's answer to all rows."""
+    rungs = calibration.rungs(np.concatenate(rows), header.spec.names)
     made, begin = [], 0
     for question, of_question in zip(questions, rows, strict=True):
-        made.append(Made(question, of_question, inference.part(slice(begin, begin + len(of_question)))))
+        part = slice(begin, begin + len(of_question))
+        made.append(Made(question, of_question, inference.part(part), rungs[part]))
         begin += len(of_question)
     return made
 
@@ -214,6 +217,7 @@ def _finish(result: Predicted) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         answer = forecast.answer(question, inference, power)
         if made.stale:
             answer["degraded"] = [*answer["degraded"], STALE_FORECAST]
+        answer["band_hours"] = calibration.counted(made.rungs)
         answer["explanation"] = forecast.explanation(question, inference, power)
         predictions.append(answer)
         logged.append(forecast.log_entry(question, inference, made.rows, inference.fractions, power, answer))

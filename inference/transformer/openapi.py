@@ -138,9 +138,11 @@ def _prediction() -> Schema:
         "possible_kw": _or_null(levels),
         "median_energy_kwh": _or_null(_NUMBER),
         "weather_source": _or_null(_TEXT),
+        "weather_run_at": _or_null(_INSTANT),
         "weather_age_minutes": _or_null(_COUNT),
         "generation_age_minutes": _or_null(_COUNT),
         "degraded": _list(_TEXT),
+        "band_hours": {"type": "object", "additionalProperties": _COUNT},
         "explanation": _or_null(_object(explanation)),
     }
     return _object(fields, *fields)

@@ -43,6 +43,7 @@ OUTPUTS: dict[str, tuple[str, tuple[int, ...]]] = {
     "median_energy_kwh": ("FP64", (-1,)),
     "snapshot_id": ("BYTES", (-1,)),
     "weather_source": ("BYTES", (-1,)),
+    "weather_run_at": ("BYTES", (-1,)),
     "weather_age_minutes": ("INT64", (-1,)),
     "generation_age_minutes": ("INT64", (-1,)),
     "degraded": ("BYTES", (-1,)),
@@ -137,6 +138,7 @@ def as_response(body: dict[str, Any], request: Request, request_id: str, *, raw:
         "quantile_levels": [float(level) for level in levels],
         "degraded": [orjson.dumps(one["degraded"]).decode() for one in told],
         "weather_source": [one["weather_source"] or "" for one in told],
+        "weather_run_at": [one["weather_run_at"] or "" for one in told],
         "median_energy_kwh": [np.nan if one["median_energy_kwh"] is None else one["median_energy_kwh"] for one in told],
     }
     for name in ("weather_age_minutes", "generation_age_minutes"):

@@ -35,11 +35,20 @@ Cells = npt.NDArray[np.int64]
 def cells(features: Features, lead_hours: Floats | Features, names: Sequence[str]) -> tuple[Cells, Cells, Cells]:
     """Rung, lead bin and sky bin of each row. Each of shape [n]."""
     index = column(features, names, "clear_sky_index").astype(np.float64)
-    blind = np.isnan(column(features, names, "physical_power"))
-    rung = 2 * blind.astype(np.int64) + ~has_recent(features, names)
     lead = np.clip(np.searchsorted(LEAD_EDGES, np.nan_to_num(lead_hours), side="right") - 1, 0, len(LEAD_EDGES) - 1)
     sky = np.clip(np.searchsorted(SKY_EDGES, np.nan_to_num(index), side="right") - 1, 0, len(SKY_EDGES) - 1)
-    return rung, lead, sky
+    return rungs(features, names), lead, sky
+
+
+def rungs(features: Features, names: Sequence[str]) -> Cells:
+    """The rung of each row, an index into `RUNGS`. Shape [n]."""
+    blind = np.isnan(column(features, names, "physical_power"))
+    return 2 * blind.astype(np.int64) + ~has_recent(features, names)
+
+
+def counted(rung: Cells) -> dict[str, int]:
+    """How many rows are on each rung; rungs without any are left out."""
+    return {name: int((rung == at).sum()) for at, name in enumerate(RUNGS) if (rung == at).any()}
 
 
 def fit(

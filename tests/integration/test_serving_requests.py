@@ -60,6 +60,7 @@ def test_a_forecast_is_the_bundles_answer_in_kilowatts(stack: Serving, bundle: B
     assert (prediction["model_version"], prediction["bundle_id"]) == ("7", bundle.bundle_id)
     assert (prediction["degraded"], prediction["weather_source"]) == ([], "simulated")
     assert (prediction["weather_age_minutes"], prediction["generation_age_minutes"]) == (0, 0)
+    assert (prediction["weather_run_at"], prediction["band_hours"]) == (text(NOW), {"full": 48})
 
 
 def test_contributions_by_group_are_told_where_they_are_asked_for(stack: Serving) -> None:
@@ -122,6 +123,7 @@ def test_hours_beyond_the_weather_are_flagged(stack: Serving) -> None:
     [prediction] = stack.ask({**OK, "horizon_hours": 72}, **ALL).json()["predictions"]
     assert len(prediction["valid_at"]) == 72
     assert prediction["degraded"] == ["partial_weather"]
+    assert prediction["band_hours"] == {"full": 48, "no weather": 24}
 
 
 def test_chosen_quantiles_only(stack: Serving) -> None:

@@ -29,7 +29,7 @@ def made(asked: Question, level: float = 0.5) -> Made:
     n = len(asked.hours)
     fractions = np.full((n, 3), level, np.float32)
     inference = Inference(fractions, (0.1, 0.5, 0.9), "bundle", "3", "spec", NOW - 1000 * HOUR)
-    return Made(asked, np.zeros((n, len(DEFAULT_SPEC)), np.float32), inference)
+    return Made(asked, np.zeros((n, len(DEFAULT_SPEC)), np.float32), inference, np.zeros(n, np.int64))
 
 
 def test_it_is_cut_to_the_hours_asked_for_and_says_when_it_was_issued() -> None:

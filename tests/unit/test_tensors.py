@@ -210,7 +210,8 @@ def _told(park: str, *, held: bool = False, degraded: tuple[str, ...] = ()) -> d
         "park_id": park, "issued_at": HOURS[0], "resolution": "PT1H", "model_version": "3", "bundle_id": "b",
         "spec_hash": "s", "snapshot_id": park + "-1", "valid_at": HOURS, "power_kw": power,
         "possible_kw": {level: [9.0, 9.0] for level in power} if held else None, "median_energy_kwh": None,
-        "weather_source": None, "weather_age_minutes": None, "generation_age_minutes": 7, "degraded": list(degraded),
+        "weather_source": None, "weather_run_at": None,
+        "weather_age_minutes": None, "generation_age_minutes": 7, "degraded": list(degraded),
     }  # fmt: skip
 
 
