@@ -256,3 +256,30 @@ def test_nothing_the_sink_does_reaches_a_prediction(stack: Serving) -> None:
     metrics = httpx.get(f"{stack.url}/metrics").text
     assert 'pvf_prediction_log_events_total{outcome="dropped"} 0.0' in metrics
     assert "pvf_prediction_log_spool_bytes 0.0" in metrics
+
+
+@pytest.mark.slow
+def test_a_thousand_logged_requests_are_made_again_bit_for_bit(stack: Serving) -> None:
+    chance = np.random.default_rng(5)
+
+    def ask(number: int) -> int:
+        fields: dict[str, Any] = {"park_id": f"sim-{'ab'[number % 2]}", "horizon_hours": int(chance.integers(1, 169))}
+        if number % 3 == 0:
+            fields["issued_at"] = text(NOW - int(chance.integers(0, 24)) * HOUR)
+        if number % 5 == 0:
+            ghi = chance.uniform(0, 1_000, 30).round(3).tolist()
+            fields["weather"] = {"valid_at": [text(NOW + lead * HOUR) for lead in range(-24, 6)], "ghi": ghi}
+        if number % 7 == 0:
+            fields["quantiles"] = [0.5]
+        return stack.ask(fields, **{"x-request-id": f"replay-{number}"}).status_code
+
+    assert set(map(ask, range(1_000))) == {200}
+    eventually(lambda: log_store.find(stack.dsn, request_id="replay-999"), 120)
+    rows = 0
+    for number in range(1_000):
+        eventually(lambda number=number: len(log_store.find(stack.dsn, request_id=f"replay-{number}")) == 2, 60)
+        _, response = log_store.find(stack.dsn, request_id=f"replay-{number}")
+        found = replay(stack.store, response)
+        assert found.bit_equal_rows == found.rows, found.first_difference
+        rows += found.rows
+    assert rows > 50_000
