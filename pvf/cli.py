@@ -16,6 +16,7 @@ from pvf.commands import (
     backup,
     canary,
     data,
+    drift,
     explain,
     imports,
     key,
@@ -26,7 +27,6 @@ from pvf.commands import (
     portfolio,
     quarantine,
     status,
-    trace,
     tune,
 )
 from pvforecast.errors import InvalidInput, PvForecastError
@@ -35,10 +35,8 @@ from pvforecast.settings import load
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
 )
-drift_app = typer.Typer(no_args_is_help=True, help="Watch parks for drift.")
-for name, group in (("pipeline", pipeline.app), ("model", model.app), ("drift", drift_app)):
+for name, group in (("pipeline", pipeline.app), ("model", model.app), ("drift", drift.app)):
     app.add_typer(group, name=name)
-drift_app.command()(trace.trace)
 app.add_typer(backup.app, name="backup")
 app.add_typer(data.app, name="data")
 app.command()(backtest.backtest)
@@ -135,33 +133,6 @@ def forecast(
     if png is not None:
         show.fan_chart(predictions[0], zones[predictions[0]["park_id"]], png)
         print(f"chart: {png}")
-
-
-@drift_app.command()
-def check(
-    as_of: Annotated[str, typer.Option(help="ISO instant with offset; the check's now.")],
-    until: Annotated[
-        str | None, typer.Option(help="Replay the daily checks up to here; ends at the first event.")
-    ] = None,
-    park: Annotated[str | None, typer.Option(help="One park; default all.")] = None,
-    send: Annotated[bool, typer.Option("--send/--dry-run", help="Post events to the retrain trigger.")] = True,
-) -> None:
-    """Check parks for drift, in the drift job's own environment; one JSON line a check."""
-    from pvf import children
-    from pvforecast import wiring
-
-    settings = load()
-    words = [
-        "check",
-        *(["--park", park] if park else ["--all"]),
-        "--as-of",
-        as_of,
-        *(["--until", until] if until else []),
-    ]
-    # An empty sink is said out loud: the job's own default is K_SINK.
-    sink = wiring.needed(settings.trigger_url, "PVF_TRIGGER_URL") if send else ""
-    for line in children.drift(settings, *words, "--sink", sink):
-        print(json.dumps(line))
 
 
 def _instant(text: str, field: str) -> datetime:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from inference.drift import events, job, outbox, store
+from inference.drift import events, job, outbox, planting, series, store
 from pvforecast import pod_identity
 from pvforecast.errors import InvalidInput, PvForecastError
-from pvforecast.lake import Lake
+from pvforecast.lake import Lake, records
 from pvforecast.lake.store import s3_options
 
 
@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         lake = _lake(options.lake_uri, environment)
         if options.command == "accept":
             return _accept(options, lake)
+        if options.command == "series":
+            return _series(options, lake)
         parks = store.park_ids(lake) if options.all else [options.park]
         if not parks:
             raise InvalidInput("the lake has no parks", field="lake_uri", hint="load data first, or check the URI")
@@ -64,6 +66,15 @@ def _post(options: argparse.Namespace) -> job.Post | None:
     if options.sink and not options.dry_run:
         return lambda made: {event["id"]: events.post(options.sink, event) for event in made}
     return None
+
+
+def _series(options: argparse.Namespace, lake: Lake) -> int:
+    record = records.load(lake, options.park, hourly=True)
+    if (options.fault is None) != (options.at is None):
+        raise InvalidInput("a fault needs both", field="--fault, --at", hint="when does it begin?")
+    fault = None if options.fault is None else (options.fault, options.at, options.size)
+    print(json.dumps(series.of(record, store.load(lake, options.park), options.as_of, fault)))
+    return 0
 
 
 def _accept(options: argparse.Namespace, lake: Lake) -> int:
@@ -140,20 +151,25 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         ("check", "check parks, once or day by day"),
         ("reference", "make frozen references, thresholds with them"),
         ("accept", "make a lasting change the new normal"),
+        ("series", "all that a report of a park shows, as JSON; with a fault planted on demand"),
     ):
         command = commands.add_parser(name, help=text)
         which = command.add_mutually_exclusive_group(required=True)
         which.add_argument("--park", metavar="ID")
-        if name != "accept":
+        if name in ("check", "reference"):
             which.add_argument("--all", action="store_true", help="every park of the lake")
             command.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that share the parks")
         uri = environment.get("PVF_LAKE_URI")
         command.add_argument("--lake-uri", default=uri, required=uri is None, help="s3://... or a folder; PVF_LAKE_URI")
         command.add_argument("--json", action="store_true", help="one JSON object a line")
-    check, reference, accept = (commands.choices[name] for name in ("check", "reference", "accept"))
+    check, reference, accept, told = (commands.choices[name] for name in ("check", "reference", "accept", "series"))
     now = np.datetime64(datetime.now(UTC).replace(tzinfo=None), "s")
-    for command in (check, accept):
+    for command in (check, accept, told):
         command.add_argument("--as-of", type=_instant, default=now, metavar="ISO", help="its clock; default: now")
+    told.add_argument("--fault", choices=list(planting.FAULTS), help="plant it into the record")
+    told.add_argument("--at", type=_instant, metavar="ISO", help="when it begins")
+    told.add_argument("--size", type=float, help="its size, see inference/drift/planting.py")
+    for command in (check, accept):
         command.add_argument("--sink", default=environment.get("K_SINK"), metavar="URL", help="for events; K_SINK")
         dsn = environment.get("PVF_POSTGRES_DSN")
         command.add_argument("--postgres-dsn", default=dsn, metavar="DSN", help="of the outbox; PVF_POSTGRES_DSN")

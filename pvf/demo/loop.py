@@ -58,7 +58,7 @@ def plant_and_detect(settings: Settings, say: Say) -> str:
     alarms = ", ".join(f"{a['detector']} {a['score']:.1f} > {a['threshold']:.1f}" for a in data["alarms"])
     say(f"{checks} daily checks; {found['day']}: {found['park_id']} {alarms}")
     say(f"likely {data['cause']['likely']}, advice: {data['advice']}")
-    say(f"event {found['event_id']}, delivered with HTTP {found['delivered']}")
+    say(f"event {found['event_id']}, {found['delivered']}")
     return str(found["event_id"])
 
 
