@@ -30,6 +30,7 @@ FROST, THAW = 0.0, 10.0  # °C: as cold as this within four days, and no warmer 
 SNOW_RATIOS = 0.002, 0.6
 ALIKE = 0.7  # correlation of metered with expected, above which a day has its shape and lacks only its size
 SKY_DAYS, SKY_Z = 10, 0.8
+FEW_SKY_DAYS, FEW_SKY_Z = 5, 1.6
 FLAT, FLAT_ABOVE, FLAT_SHARE, FLAT_DAYS, FLAT_GAP = 0.985, 1.08, 0.3, 7, 0.05
 _BRIGHT = 0.6
 _MIN_HOURS = 10
@@ -56,12 +57,12 @@ def likely(observed: Observed, alarms: Sequence[Alarm], day: np.datetime64) -> C
     Evidence, each where it can be told: ``since``; ``power_ratio`` median metered / expected of clear bright hours;
     ``ratio_bright`` and ``ratio_medium`` the same of the brighter and the other ones; ``flat_share`` of the last week's
     hours that expected more than its highest power, how many stand at it; ``hours_late`` median shift of the day's
-    centre; ``sky_z`` how unusually bright the provider's clearest hours are; ``warmest``, ``coldest`` °C of the last
-    day and of four; ``energy_ratio`` and ``shape`` (correlation of metered with expected hours) of three days;
-    ``onset`` step or ramp.
+    centre; ``sky_z`` how unusually bright the provider's clearest hours are, on ``sky_days``; ``warmest``,
+    ``coldest`` °C of the last day and of four; ``energy_ratio`` and ``shape`` (correlation of metered with expected
+    hours) of three days; ``onset`` step or ramp.
     """
     since = min(alarm.since for alarm in alarms)
-    evidence: Evidence = {"since": str(since), **_of_days(observed, since, day), **_of_weather(observed, day)}
+    evidence: Evidence = {"since": str(since), **_of_days(observed, since, day), **_of_weather(observed, since, day)}
     return Cause(_name({alarm.detector: alarm for alarm in alarms}, evidence), evidence)
 
 
@@ -94,12 +95,14 @@ def _of_days(observed: Observed, since: np.datetime64, day: np.datetime64) -> Ev
     return found | ({"onset": onset} if onset else {})
 
 
-def _of_weather(observed: Observed, day: np.datetime64) -> Evidence:
+def _of_weather(observed: Observed, since: np.datetime64, day: np.datetime64) -> Evidence:
     found: Evidence = {}
     until = observed.up_to(day)
-    sky = observed.z["cse"][until][-SKY_DAYS:]
-    if np.isfinite(sky).sum() >= 3:
+    lasting = int((day - since) / np.timedelta64(1, "D")) + 1
+    sky = observed.z["cse"][until][-min(max(lasting, 2), SKY_DAYS) :]
+    if np.isfinite(sky).any():
         found["sky_z"] = round(float(np.nanmean(np.clip(sky, -3.0, 3.0))), 3)
+        found["sky_days"] = int(np.isfinite(sky).sum())
     air = observed.park.feature("temp_air")[until][-4:]
     if np.isfinite(air).any():
         found["warmest"], found["coldest"] = round(float(np.nanmax(air[-1:])), 1), round(float(np.nanmin(air)), 1)
@@ -124,7 +127,8 @@ def _name(alarms: dict[str, Alarm], evidence: Evidence) -> str:
         return "clock_shift"
     level = [alarm.direction for name, alarm in alarms.items() if name.partition("_")[2] in _LEVEL_WORDS]
     fallen = level[0] < 0 if level else energy < 1.0
-    if "cusum_cse" in alarms or (number("sky_z", 0.0) > SKY_Z and fallen):
+    enough = SKY_Z if number("sky_days", 0.0) > FEW_SKY_DAYS else FEW_SKY_Z
+    if "cusum_cse" in alarms or (number("sky_z", 0.0) > enough and fallen):
         return "provider_bias"
     if not fallen:
         return "unknown"

@@ -46,9 +46,9 @@ def save(lake: Lake, reference: Reference, stored_at: datetime) -> bool:
 
 
 def load(lake: Lake, park_id: str) -> tuple[Reference, ...]:
-    """All references of a park, the one stored last first."""
+    """All references of a park, the one stored last first; those of an older detector set are left out."""
     rows = sorted(lake.read(TABLE, park_id=park_id).to_pylist(), key=lambda row: row["stored_at"], reverse=True)
-    return tuple(from_facts(row["facts"], row["booster_ubj"]) for row in rows)
+    return tuple(from_facts(row["facts"], row["booster_ubj"]) for row in rows if '"day_level"' in row["facts"])
 
 
 def choose(references: tuple[Reference, ...], park_id: str, day: np.datetime64) -> Reference:
@@ -64,7 +64,7 @@ def choose(references: tuple[Reference, ...], park_id: str, day: np.datetime64) 
             return reference
     raise NotReady(
         f"no drift reference of {park_id!r} ends before {day}",
-        field="park", hint="make one: python -m inference.drift reference --park ... --until ...",
+        field="park", hint="make one: pvf drift calibrate --park ... --until ...",
     )  # fmt: skip
 
 
