@@ -21,9 +21,10 @@ def migrate() -> None:
 
     dsn = needed(load().postgres_dsn.get_secret_value(), "PVF_POSTGRES_DSN")
     _promotions(dsn)
+    _announcements(dsn)
     _retrain(dsn)
     asyncio.run(_prediction_log(dsn))
-    made = ["promotions", "retrain_runs", "retrain_events", "prediction_log"]
+    made = ["promotions", "model_events", "retrain_runs", "retrain_events", "prediction_log"]
     if database := os.environ.get(MLFLOW_DATABASE):
         _mlflow(database)
         made.append("MLflow's")
@@ -34,6 +35,12 @@ def _promotions(dsn: str) -> None:
     from pvforecast.registry import Promotions
 
     Promotions(dsn).current()  # reading makes the table
+
+
+def _announcements(dsn: str) -> None:
+    from pvforecast.announcing import Outbox
+
+    Outbox(dsn).waiting()  # the same
 
 
 def _retrain(dsn: str) -> None:

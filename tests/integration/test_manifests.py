@@ -289,14 +289,15 @@ def test_tasks_run_the_image_that_the_pods_run(overlay: str, manifests: list[Man
 
 
 def test_objects_carry_the_standard_labels(overlay: str, manifests: list[Manifest]) -> None:
-    bare = {"ConfigMap", "Secret", "NetworkPolicy", "Namespace", "PriorityClass", "Certificate", "Issuer"}
-    bare |= {"ExternalSecret", "PodDisruptionBudget", "HorizontalPodAutoscaler", "ScaledObject"}
+    of_an_app = {"Deployment", "StatefulSet", "CronJob", "Job", "InferenceService", "Service", "ServiceAccount"}
+    of_an_app |= {"Gateway", "HTTPRoute", "Broker", "Trigger", "SinkBinding", "Role", "RoleBinding"}
     for manifest in manifests:
-        if manifest["kind"] in bare:
-            continue
         labels = manifest["metadata"]["labels"]
-        assert labels["app.kubernetes.io/part-of"] == "pvforecast", rendered.name(manifest)
-        assert {NAME, "app.kubernetes.io/component", "app.kubernetes.io/version"} <= labels.keys()
+        assert {"app.kubernetes.io/part-of", "app.kubernetes.io/instance"} <= labels.keys(), rendered.name(manifest)
+        if manifest["kind"] in of_an_app:
+            assert {NAME, "app.kubernetes.io/component", "app.kubernetes.io/version"} <= labels.keys(), rendered.name(
+                manifest
+            )
     for where, pod in rendered.pods(manifests).items():
         assert pod["labels"]["app.kubernetes.io/part-of"] == "pvforecast", where
 

@@ -153,7 +153,7 @@ def test_a_drift_event_reaches_the_trigger(manifests: list[Manifest]) -> None:
     trigger = by_name["Trigger/retrain-on-drift"]["spec"]
     assert trigger["broker"] == binding["sink"]["ref"]["name"]
     types = {wanted["exact"]["type"] for wanted in trigger["filters"][0]["any"]}
-    assert types == {cloudevent.DRIFT_TYPE, cloudevent.CLEARED_TYPE}
+    assert types == {cloudevent.DRIFT_TYPE, cloudevent.CLEARED_TYPE, cloudevent.QUARANTINED_TYPE}
     service = by_name[f"Service/{trigger['subscriber']['ref']['name']}"]["spec"]
     assert service["selector"].items() <= rendered.pods(manifests)["Deployment/retrain-trigger"]["labels"].items()
 

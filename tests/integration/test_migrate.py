@@ -14,7 +14,7 @@ from pvforecast.errors import InvalidInput, NotReady
 from pvforecast.settings import Settings
 
 pytestmark = pytest.mark.stack
-OURS = {"promotions", "prediction_log", "retrain_runs", "retrain_events"}
+OURS = {"promotions", "model_events", "prediction_log", "retrain_runs", "retrain_events"}
 
 
 @pytest.fixture
