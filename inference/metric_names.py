@@ -132,6 +132,8 @@ _LOG = (
     Metric("pvf_prediction_log_sink_events_total", "counter", "Events by answer.", _L, ("status",)),
     Metric("pvf_prediction_log_sink_waiting_events", "gauge", "Events that wait for a transaction.", _L),
     Metric("pvf_prediction_log_sink_commit_duration_seconds", "histogram", "Transactions.", _L, (), _COMMIT),
+    Metric("pvf_prediction_log_sink_partitions", "gauge", "Months that the table holds.", _L),
+    Metric("pvf_prediction_log_sink_dropped_partitions_total", "counter", "Months that retention took away.", _L),
     Metric("pvf_prediction_log_sink_postgres_up", "gauge", "1 while Postgres takes events.", _L),
 )
 

@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     transformer_grpc: str = ""  # host:port of Open Inference v2; several separated by commas, as with the URL
     gateway_url: str = ""
     prediction_log_url: str = ""
+    prediction_log_days: int = Field(default=400, ge=0)  # a month is kept so long after its end; 0 keeps everything
     trigger_url: str = ""
     mqtt_url: str = ""  # mqtt://127.0.0.1:1883, mqtts://broker:8883
     mqtt_user: str = ""

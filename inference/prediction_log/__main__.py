@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from inference import web
+from inference.prediction_log import retention
 from inference.prediction_log.sink import build_app
 from inference.prediction_log.writer import Writer
 from pvforecast import settings
@@ -15,17 +16,19 @@ log = logging.getLogger("inference.prediction_log")
 
 
 async def _serve(host: str, port: int) -> None:
-    dsn = settings.load().postgres_dsn.get_secret_value()
+    config = settings.load()
+    dsn, days = config.postgres_dsn.get_secret_value(), config.prediction_log_days
     if not dsn:
         raise InvalidInput("it is not set", field="PVF_POSTGRES_DSN", hint="e.g. postgresql://pvf@127.0.0.1:5432/pvf")
     listener = web.listen(host, port)
     log.info("prediction log listens on http://%s:%d", host, port)
-    writer = Writer(dsn)
-    task = asyncio.create_task(writer.run())
+    writer = Writer(dsn, days)
+    tasks = [asyncio.create_task(work) for work in (writer.run(), retention.keep(dsn, days))]
     try:
         await web.serve(build_app(writer), listener)
     finally:
-        task.cancel()
+        for task in tasks:
+            task.cancel()
         await writer.close()
     log.info("prediction log stopped")
 

@@ -66,13 +66,14 @@ class Emitter:
         queue_pairs: int = 1_000,
         timeout_s: float = 2.0,
         spool_bytes: int = 64 * 2**20,
+        segment_bytes: int = 2**18,
     ) -> None:
         if url and httpx.URL(url).scheme not in ("http", "https"):
             raise InvalidInput(f"{url!r} is no URL", field="PVF_PREDICTION_LOG_URL", hint="e.g. http://127.0.0.1:9090")
         self._url = url
         self._namespace = namespace
         self._queue: queue.Queue[Pair] = queue.Queue(queue_pairs)
-        self._spool = _spool(folder, spool_bytes)
+        self._spool = _spool(folder, spool_bytes, segment_bytes)
         self._http = httpx.Client(timeout=timeout_s, trust_env=False)
         self._senders = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="prediction-log-send")
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
@@ -123,7 +124,8 @@ class Emitter:
             failed = self._send(events) if time.monotonic() >= self._retry_at else events
             if failed:
                 self._keep(failed)
-        elif not self._stopping.is_set() and time.monotonic() >= self._retry_at:
+        # also between requests that never pause: a spool that waits for quiet would only ever grow
+        if not self._stopping.is_set() and time.monotonic() >= self._retry_at:
             self._replay()
         SPOOL_BYTES.set(self._spool.size)
 
@@ -189,9 +191,9 @@ class Emitter:
         return _Outcome.REFUSED if status in _REFUSED else _Outcome.FAILED
 
 
-def _spool(folder: Path, max_bytes: int) -> Spool:
+def _spool(folder: Path, max_bytes: int, segment_bytes: int) -> Spool:
     try:
-        return Spool(folder, max_bytes)
+        return Spool(folder, max_bytes, segment_bytes)
     except OSError as error:
         raise StackError(
             f"the prediction log's spool cannot be made: {error}",

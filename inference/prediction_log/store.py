@@ -1,4 +1,4 @@
-"""The table `prediction_log` in Postgres: how it is made, written and read. Needs psycopg and nothing else."""
+"""The table `prediction_log` in Postgres: how it is written and read. Needs psycopg and nothing else."""
 
 from __future__ import annotations
 
@@ -11,32 +11,13 @@ from psycopg.rows import class_row
 
 from inference.prediction_log.record import RESPONSE, Received, Row
 
-_LOCK = 7_486_001  # of the advisory lock under which the table is made
-
-_CREATE: LiteralString = """
-CREATE TABLE IF NOT EXISTS prediction_log (
-    id text NOT NULL,
-    type text NOT NULL,
-    time timestamptz NOT NULL,
-    park_ids text[] NOT NULL,
-    inferenceservice text NOT NULL,
-    namespace text NOT NULL,
-    component text NOT NULL,
-    endpoint text NOT NULL,
-    request_id text,
-    data jsonb NOT NULL,
-    received_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (id, type)
-);
-CREATE INDEX IF NOT EXISTS prediction_log_time ON prediction_log (time DESC);
-CREATE INDEX IF NOT EXISTS prediction_log_parks ON prediction_log USING gin (park_ids);
-CREATE INDEX IF NOT EXISTS prediction_log_request ON prediction_log (request_id);
-"""
 _INSERT: LiteralString = """
 INSERT INTO prediction_log
     (id, type, time, park_ids, inferenceservice, namespace, component, endpoint, request_id, data)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb)
-ON CONFLICT (id, type) DO NOTHING
+SELECT %(id)s, %(type)s, %(time)s, %(park_ids)s, %(inferenceservice)s, %(namespace)s, %(component)s, %(endpoint)s,
+    %(request_id)s, %(data)s::jsonb
+WHERE NOT EXISTS (SELECT 1 FROM prediction_log WHERE id = %(id)s AND type = %(type)s)
+ON CONFLICT (id, type, time) DO NOTHING
 """
 _SELECT: LiteralString = """
 SELECT id, type, time, park_ids, inferenceservice, namespace, component, endpoint, request_id, data, received_at
@@ -58,26 +39,16 @@ UPDATE prediction_log SET park_ids = array_remove(park_ids, %(park)s), data = (
 """
 
 
-async def ensure(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Make the table where it is missing; any number of processes may do so at once."""
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        await connection.execute(_CREATE)
-
-
 async def insert(connection: psycopg.AsyncConnection[Any], events: Sequence[Received]) -> None:
-    """Store events in one transaction; those that are there already stay as they are."""
-    rows = [
-        (
-            event.id, event.type, event.time, event.park_ids, event.inferenceservice, event.namespace,
-            event.component, event.endpoint, event.request_id, event.data,
-        )
-        for event in events
-    ]  # fmt: skip
-    if not rows:
+    """Store events in one transaction, whose months are there; events that are stored already stay as they are.
+
+    An event is known by id and type, whatever its time says: the unique key must hold the time, since it chooses the
+    month, and is what stops two sinks that store one event at the same instant.
+    """
+    if not events:
         return
     async with connection.transaction(), connection.cursor() as cursor:
-        await cursor.executemany(_INSERT, rows)
+        await cursor.executemany(_INSERT, [vars(event) for event in events])
 
 
 def find(dsn: str, *, event_id: str | None = None, request_id: str | None = None) -> list[Row]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 
 from inference import metrics
-from inference.prediction_log import store
+from inference.prediction_log import partitions, store
 from inference.prediction_log.record import Received
 from pvforecast.errors import InvalidInput, NotReady
 
@@ -23,6 +24,7 @@ POSTGRES_UP = metrics.gauge("pvf_prediction_log_sink_postgres_up")
 _WAITING = 2_000
 _BATCH = 200
 _DEADLINE_S = 5.0
+_SKEW = timedelta(days=1)  # the sender's clock
 
 Waiting = tuple[Received, "asyncio.Future[None]"]
 
@@ -33,12 +35,15 @@ class Writer:
     Parameters
     ----------
     dsn : of Postgres. It is connected to when the first event comes, so the sink lives without it.
+    days : how old an event may be at most, since its month may be gone; 0 for any age.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, days: int = 0) -> None:
         self._dsn = dsn
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue(_WAITING)
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._days = days
+        self._months: set[datetime] = set()  # that are there, as far as this connection knows
         WAITING.set_function(self._queue.qsize)
 
     async def store(self, event: Received) -> None:
@@ -49,8 +54,9 @@ class Writer:
         NotReady
             Postgres does not take it now.
         InvalidInput
-            Postgres can never take it, e.g. a NUL in a text.
+            Postgres can never take it, e.g. a NUL in a text; or its time lies ahead, or before what is kept.
         """
+        _check_time(event.time, datetime.now(UTC), self._days)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             self._queue.put_nowait((event, done))
@@ -84,9 +90,11 @@ class Writer:
 
     async def _commit(self, events: Sequence[Received]) -> InvalidInput | NotReady | None:
         try:
+            connection = await self._connected()
             async with asyncio.timeout(_DEADLINE_S):
+                await self._add_months(connection, events)
                 with COMMITS.time():
-                    await store.insert(await self._connected(), events)
+                    await store.insert(connection, events)
         except psycopg.DataError as error:
             return InvalidInput(f"Postgres cannot store it: {error}", field="body")
         except (psycopg.Error, OSError, TimeoutError) as error:
@@ -99,7 +107,25 @@ class Writer:
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None:
-            connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True, connect_timeout=3)
-            await store.ensure(connection)
-            self._connection = connection
+            async with asyncio.timeout(_DEADLINE_S):
+                self._connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True, connect_timeout=3)
+                plain = await partitions.is_plain(self._connection)
+            if plain:  # once in the table's life: no deadline, events wait in the spool meanwhile
+                log.warning("moving the prediction log into months")
+                log.warning("moved %d events into months", await partitions.adopt(self._connection))
+            self._months = set()
         return self._connection
+
+    async def _add_months(self, connection: psycopg.AsyncConnection[Any], events: Sequence[Received]) -> None:
+        wanted = {partitions.month(event.time) for event in events} or {partitions.month(datetime.now(UTC))}
+        if not wanted <= self._months:
+            await partitions.ensure(connection, wanted - self._months)
+            self._months |= wanted
+
+
+def _check_time(time: datetime, now: datetime, days: int) -> None:
+    if time > now + _SKEW:
+        raise InvalidInput(f"{time.isoformat()} lies ahead", field="ce-time", hint="set the sender's clock")
+    if days and partitions.month(time) < partitions.month(now - timedelta(days=days)):
+        hint = f"events of the last {days} days are kept (PVF_PREDICTION_LOG_DAYS)"
+        raise InvalidInput(f"{time.isoformat()} is older than what is kept", field="ce-time", hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import copy
 import dataclasses
@@ -15,6 +16,7 @@ import httpx
 import numpy as np
 import psycopg
 import pytest
+from kserve import InferenceGRPCClient, InferInput, InferRequest
 
 from inference.prediction_log import store as log_store
 from inference.prediction_log.record import REQUEST, RESPONSE
@@ -42,7 +44,13 @@ HEADERS = {
 
 @pytest.fixture(scope="module")
 def stack(infra: Settings) -> Iterator[Serving]:
-    with serving(infra, "predictor", "transformer", "sink") as made:
+    with serving(infra) as made:
+        made.ports["transformer-grpc"] = free_ports(1)[0]
+        made.services["transformer"].arguments += ["--grpc-port", str(made.ports["transformer-grpc"])]
+        for name in ("predictor", "transformer", "sink"):
+            made.services[name].start()
+        for name in ("predictor", "transformer", "sink"):
+            made.services[name].wait()
         made.deploy(tiny_bundle(record(site("sim-a"))), "1")
         eventually(lambda: made.ask(OK).status_code == 200)
         yield made
@@ -84,6 +92,27 @@ def test_a_prediction_is_logged_as_a_pair_of_events(stack: Serving) -> None:
         assert fractions.size == len(kept["valid_at"]) * len(kept["quantile_levels"])
     assert log_store.recent(stack.dsn, "sim-b", 1)[0].id == response.id
     assert log_store.find(stack.dsn, event_id=response.id) == [request, response]
+
+
+def test_each_protocol_logs_the_same(stack: Serving) -> None:
+    """What was asked over V1, Open Inference REST and gRPC is one kind of row, and is made again from it."""
+    park = InferInput("park_id", [1], "BYTES")
+    park.set_data_from_numpy(np.array(["sim-a"], object), binary_data=False)
+    asked = InferRequest("pv-forecast", [park])
+
+    async def over_grpc() -> None:
+        async with InferenceGRPCClient(f"127.0.0.1:{stack.ports['transformer-grpc']}", timeout=15) as client:
+            await client.infer(asked, headers=(("x-request-id", "by-grpc"),))
+
+    stack.ask(OK, **{"x-request-id": "by-v1"})
+    url, headers = f"{stack.url}/v2/models/pv-forecast/infer", {"x-request-id": "by-v2"}
+    assert httpx.post(url, json=asked.to_rest()[0], headers=headers, timeout=15).status_code == 200
+    asyncio.run(over_grpc())
+    rows = [logged(stack, request_id=f"by-{name}")[1] for name in ("v1", "v2", "grpc")]
+    [first], [second], [third] = (row.data["predictions"] for row in rows)
+    assert first == second == third
+    assert all(first[name] for name in ("snapshot_id", "bundle_id", "spec_hash", "row_digests"))
+    assert [replay(stack.store, row).bit_equal_rows for row in rows] == [48, 48, 48]
 
 
 def test_a_wrong_question_is_not_logged(stack: Serving) -> None:

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,42 @@ from pvforecast.errors import InvalidInput, StackError, UnknownPark
 from tests.serving import HangingServer, eventually, free_ports
 
 PAIR = Pair({"instances": [{"park_id": "a"}]}, {"predictions": [{"park_id": "a"}]}, "request-1")
+
+
+@dataclass
+class Sink:
+    """Takes every event, or answers 503 while it is away."""
+
+    url: str = ""
+    taken: list[str] = field(default_factory=list)
+    away: bool = False
+
+
+@pytest.fixture
+def counting_sink() -> Iterator[Sink]:
+    sink = Sink()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            if not sink.away:
+                sink.taken.append(self.headers["ce-id"])
+            self.send_response(503 if sink.away else 202)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sink.url = f"http://127.0.0.1:{server.server_port}"
+    yield sink
+    server.shutdown()
+    server.server_close()
 
 
 def event(number: int) -> Event:
@@ -80,6 +117,42 @@ def test_a_full_queue_drops_at_once_and_counts(tmp_path: Path) -> None:
         emitter.emit(PAIR)
     assert time.monotonic() - begin < 0.1
     assert outcome("dropped") - before == 4
+
+
+def test_a_spool_is_emptied_between_requests_that_never_pause(tmp_path: Path, counting_sink: Sink) -> None:
+    left = Spool(tmp_path)
+    left.append([event(number) for number in range(50)])
+    left.close()
+    emitter = Emitter(counting_sink.url, tmp_path)
+    emitter.start()
+    deadline = time.monotonic() + 60
+    while emitter._spool.size and time.monotonic() < deadline:
+        emitter.emit(PAIR)
+        time.sleep(0.01)  # ten times as often as the emitter would call quiet
+    assert emitter._spool.size == 0
+    emitter.close()
+    assert set(map(str, range(50))) <= set(counting_sink.taken)
+
+
+def test_every_event_is_delivered_or_counted(tmp_path: Path, counting_sink: Sink) -> None:
+    """The sink is away for longer than the spool is deep: what does not fit is dropped, the oldest first, and told."""
+    counted = {name: outcome(name) for name in ("delivered", "dropped", "refused")}
+    counting_sink.away = True
+    emitter = Emitter(counting_sink.url, tmp_path, spool_bytes=60_000, segment_bytes=10_000)
+    emitter.start()
+    pairs = [Pair(PAIR.request, PAIR.response, "r", event_id=f"pair-{number}") for number in range(600)]
+    for pair in pairs:
+        emitter.emit(pair)
+        time.sleep(0.001)
+    eventually(lambda: emitter._queue.empty() and outcome("dropped") > counted["dropped"], 60)
+    counting_sink.away = False
+    eventually(lambda: emitter._spool.size == 0 and pairs[-1].event_id in counting_sink.taken, 60)
+    emitter.close()
+    grown = {name: outcome(name) - before for name, before in counted.items()}
+    assert grown["delivered"] + grown["dropped"] == 2 * len(pairs)
+    assert grown["delivered"] == len(counting_sink.taken)
+    assert 0 < grown["dropped"] < 2 * len(pairs)
+    assert grown["refused"] == 0
 
 
 def test_without_a_sink_nothing_is_kept(tmp_path: Path) -> None:
