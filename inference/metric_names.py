@@ -228,8 +228,10 @@ _LAKE = (
     Metric("pvf_pipeline_next_run_timestamp_seconds", "gauge", "When its schedule is due next.", _X, ("pipeline",)),
 )
 
+_PAGE = (Metric("pvf_logins_total", "counter", "Log-ins at the page: ok, refused.", _F, ("outcome",)),)
+
 METRICS: dict[str, Metric] = {
-    metric.name: metric for group in (_SERVING, _LOG, _STREAM, _TELEMETRY, _LOOP, _LAKE) for metric in group
+    metric.name: metric for group in (_SERVING, _LOG, _STREAM, _TELEMETRY, _LOOP, _LAKE, _PAGE) for metric in group
 }
 
 ENVOY: dict[str, str] = {

@@ -91,6 +91,7 @@ def up(
 ) -> None:
     """Start the local stack with the model it served last, and stay up until Ctrl-C."""
     from pvf.stack import catalogue
+    from pvf.stack.gateway_config import PAGE
     from pvf.stack.local import Stack
     from pvforecast import clients
     from pvforecast.registry import reconcile
@@ -105,6 +106,7 @@ def up(
             console.print(f"  repaired: {repaired}")
         for part, url in stack.urls.items():
             console.print(f"  {part:<15} {url}")
+        console.print(f"page for people: {stack.settings.gateway_url}{PAGE}, log in with an API key")
         console.print("up; Ctrl-C stops everything")
         stack.wait()
 

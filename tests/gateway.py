@@ -53,30 +53,42 @@ class Place:
 
 
 @contextlib.contextmanager
-def place(infra: Settings, home: Path) -> Iterator[Place]:
-    """Predictor, transformer and stream with one model and two parks, behind the gateway; without prediction log."""
+def place(infra: Settings, home: Path, *, page: bool = False) -> Iterator[Place]:
+    """Predictor, transformer and stream with one model and two parks, behind the gateway.
+
+    Parameters
+    ----------
+    page : with the forecast page and the prediction log that it reads, else without a log.
+    """
     for name in ("run", "log"):
         (home / name).mkdir()
     file = gateway.keys_file(home)
     desk = api_keys.add(file, "desk").key
     limited = api_keys.add(file, "bi", parks=[PARKS[0]]).key
-    stream_port, rpc_port, port, admin = free_ports(4)
+    stream_port, rpc_port, page_port, port, admin = free_ports(5)
+    started = ["predictor", "transformer", "stream", *(["sink", "page"] if page else [])]
     environment = {"PVF_PARK_ACCESS_FILE": str(gateway.access_file(home)), "PVF_STREAM_HEARTBEAT_S": "0.3"}
-    with serving(infra, **environment, PVF_PREDICTION_LOG_URL="") as services:
+    if not page:
+        environment["PVF_PREDICTION_LOG_URL"] = ""
+    with serving(infra, **environment) as services:
         services.deploy(tiny_bundle(record(site(PARKS[0]))), "1")
         services.services["transformer"].arguments += ["--grpc-port", str(rpc_port)]
         upstreams = Upstreams(
             *([("127.0.0.1", at)] for at in (services.ports["transformer"], rpc_port, stream_port)),
+            page=[("127.0.0.1", page_port)] if page else [],
         )
         part = gateway.part(home, port, admin, upstreams, Options(requests_per_second=1_000, burst=1_000))
         envoy = Supervisor([part], home / "run", home / "log", lambda _line: None)
         health = f"http://127.0.0.1:{stream_port}/healthz"
         services.add("stream", "inference.stream", ["--port", str(stream_port)], health)
+        lake = {"PVF_LAKE_URI": f"s3://{services.settings.s3_bucket}/lake", "PVF_TRANSFORMER_URL": services.url}
+        health = f"http://127.0.0.1:{page_port}/healthz"
+        services.add("page", "inference.page", ["--port", str(page_port)], health, **lake)
         try:
             envoy.start()
-            for name in ("predictor", "transformer", "stream"):
+            for name in started:
                 services.services[name].start()
-            for name in ("predictor", "transformer", "stream"):
+            for name in started:
                 services.services[name].wait()
             made = Place(services, home, part.url, desk, limited)
             eventually(lambda: made.ask(PARKS[0], desk).status_code == 200)

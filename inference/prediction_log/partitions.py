@@ -90,6 +90,13 @@ async def adopt(connection: psycopg.AsyncConnection[Any]) -> int:
     return int(count[0]) if count else 0
 
 
+async def prepare(connection: psycopg.AsyncConnection[Any], now: datetime) -> None:
+    """The table as it is today, with this month and the next, whatever was there before."""
+    if await is_plain(connection):
+        await adopt(connection)
+    await ensure(connection, [month(now), following(month(now))])
+
+
 async def months(connection: psycopg.AsyncConnection[Any]) -> list[datetime]:
     """The months that the table holds, oldest first."""
     query = "SELECT relid::regclass::text FROM pg_partition_tree(%s) WHERE isleaf AND level = 1"

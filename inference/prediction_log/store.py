@@ -25,7 +25,9 @@ FROM prediction_log
 """
 _AT_ONCE = 10_000
 _PRUNE: LiteralString = """
-DELETE FROM prediction_log WHERE ctid = ANY(ARRAY(SELECT ctid FROM prediction_log WHERE time < %s LIMIT %s))
+DELETE FROM prediction_log WHERE time < %(before)s AND (tableoid, ctid) IN (
+    SELECT tableoid, ctid FROM prediction_log WHERE time < %(before)s LIMIT %(most)s
+)
 """
 # Requests hold `instances`, responses `predictions`: one entry a park.
 _CUT: LiteralString = """
@@ -78,7 +80,7 @@ def prune(dsn: str, before: datetime) -> int:
     with psycopg.connect(dsn, connect_timeout=5, autocommit=True) as connection:
         if connection.execute("SELECT to_regclass('prediction_log')").fetchone() == (None,):
             return 0
-        while rows := connection.execute(_PRUNE, (before, _AT_ONCE)).rowcount:
+        while rows := connection.execute(_PRUNE, {"before": before, "most": _AT_ONCE}).rowcount:
             gone += rows
     return gone
 

@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from inference.retrain import drifted
 from inference.retrain.cloudevent import parks_of
 from inference.retrain.policy import Decision, Past, Policy, Waiting, decide
 from pvforecast.errors import InvalidInput, NotReady
@@ -60,7 +61,6 @@ ALTER TABLE retrain_runs ADD COLUMN IF NOT EXISTS outcome text;
 ALTER TABLE retrain_events ADD COLUMN IF NOT EXISTS lost_run bigint REFERENCES retrain_runs;
 CREATE INDEX IF NOT EXISTS retrain_events_of_run ON retrain_events (run_id);
 """
-_DETECTED = "io.pvforecast.drift.detected.v1"
 _CLEARED = "io.pvforecast.drift.cleared.v1"
 _PARKS: LiteralString = (
     "LATERAL jsonb_array_elements_text(coalesce(e.event->'data'->'parks', jsonb_build_array(e.park_id))) AS park"
@@ -223,16 +223,8 @@ class Store:
         return rows[0] if rows else None
 
     def drifted(self) -> list[Row]:
-        """The newest drift event of each park where it was not cleared since, the latest first: id, park, data.
-
-        One of a fleet counts for each park that it names: each is cleared by itself.
-        """
-        return self._fetch(
-            f"SELECT id, park, data FROM (SELECT DISTINCT ON (park) id, park, event_time, type, event->'data' AS data"
-            f" FROM retrain_events e, {_PARKS} WHERE type = ANY(%s)"
-            " ORDER BY park, event_time DESC) newest WHERE type <> %s ORDER BY event_time DESC, park",
-            ([_DETECTED, _CLEARED], _CLEARED),
-        )
+        """The newest drift event of each park where it was not cleared since, the latest first: as `drifted.SQL`."""
+        return self._fetch(drifted.SQL)
 
     def counts(self) -> list[Row]:
         """How many events and runs there are of each status: columns kind, status, n."""

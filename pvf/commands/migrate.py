@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import UTC, datetime
 
 from pvforecast.errors import InvalidInput, NotReady
 from pvforecast.settings import load
@@ -56,11 +57,11 @@ def _retrain(dsn: str) -> None:
 async def _prediction_log(dsn: str) -> None:
     import psycopg
 
-    from inference.prediction_log import store
+    from inference.prediction_log import partitions
 
     try:
         async with await psycopg.AsyncConnection.connect(dsn, connect_timeout=5) as connection:
-            await store.ensure(connection)
+            await partitions.prepare(connection, datetime.now(UTC))
     except psycopg.OperationalError as error:
         raise NotReady(f"Postgres does not answer: {error}", hint="see PVF_POSTGRES_DSN") from error
 

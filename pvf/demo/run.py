@@ -22,6 +22,7 @@ from pvf import backtest, children, client, show
 from pvf.demo import loop, scenario
 from pvf.demo.progress import Steps
 from pvf.stack import catalogue
+from pvf.stack.gateway_config import PAGE
 from pvf.stack.local import Stack
 from pvf.stack.services import STUB_LABEL
 from pvforecast import clients, clocks, fleet, preparing, snapshot, wiring
@@ -267,6 +268,7 @@ def _how_to_go_on(console: Console, stack: Stack, settings: Settings) -> None:
         markup=False,
     )
     console.print("  .venv/bin/python -m pvf forecast pvdaq-50 serf-east")
+    console.print(f"or look at {settings.gateway_url}{PAGE}, with the same key")
     for part, url in stack.urls.items():
         console.print(f"  {part:<15} {url}")
     console.print(

@@ -28,6 +28,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "predictor": ("seaweedfs",),
     "transformer": ("seaweedfs",),
     "stream": ("seaweedfs",),
+    "page": ("seaweedfs",),
     "prediction-log": ("postgres",),
     "trigger": ("postgres",),
     "gateway": (),
@@ -132,6 +133,7 @@ class Plan:
             "stream": lambda: replace(
                 services.stream(self.home, port("stream"), settings), prepare=self._tell_who_sees_what
             ),
+            "page": lambda: replace(services.page(self.home, port("page"), settings), prepare=self._tell_who_sees_what),
             "prediction-log": lambda: services.prediction_log(self.home, port("prediction-log"), settings),
             "trigger": lambda: services.trigger(self.home, port("trigger"), settings),
             "gateway": lambda: gateway.part(
@@ -150,7 +152,8 @@ class Plan:
     def _upstreams(self, settings: Settings) -> Upstreams:
         stream = [("127.0.0.1", self.ports.get("stream"))] if "stream" in self.names else []
         rpc = gateway.addresses(settings.transformer_grpc, "PVF_TRANSFORMER_GRPC") if settings.transformer_grpc else []
-        return Upstreams(gateway.addresses(settings.transformer_url), rpc, stream)
+        page = [("127.0.0.1", self.ports.get("page"))] if "page" in self.names else []
+        return Upstreams(gateway.addresses(settings.transformer_url), rpc, stream, page)
 
     def _tell_who_sees_what(self) -> None:
         """The transformer reads it at its start, which may be before the gateway's."""

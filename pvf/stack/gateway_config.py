@@ -14,7 +14,19 @@ from typing import Any
 
 from pvf.stack import gateway_errors
 from pvf.stack.api_keys import Key
-from pvf.stack.gateway_errors import ACCOUNT_HEADER, CLIENT_HEADER, KEY_HEADER, KEY_ID_HEADER
+from pvf.stack.gateway_errors import ACCOUNT_HEADER, CLIENT_HEADER, KEY_COOKIE, KEY_HEADER, KEY_ID_HEADER
+
+# A browser sends the cookie along whoever made it ask: it counts only for pages of this very origin. A WebSocket must
+# name its origin, since no other rule of the browser holds it back.
+_OWN_ORIGIN = """
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  if headers:get("cookie") == nil then return end
+  local origin = headers:get("origin")
+  local own = origin ~= nil and string.match(origin, "^https?://(.+)$") == headers:get(":authority")
+  if not own and (origin ~= nil or headers:get("upgrade") ~= nil) then headers:remove("cookie") end
+end
+"""
 
 Config = dict[str, Any]
 Address = tuple[str, int]
@@ -34,6 +46,11 @@ _STREAM_IDLE = "90s"  # more than two heartbeats of the stream
 # what a client may reach; everything else (metrics, model repository control, docs) stays inside
 _OPEN: tuple[Config, ...] = ({"prefix": "/v1/"}, {"prefix": "/v2/"}, {"path": "/v2"})
 _CLOSED_PREFIXES = ("/v2/repository", f"{_GRPC}RepositoryModel")
+PAGE = "/page/"
+_TO_PAGE = ("/", "/page")
+_WITHOUT_KEY: dict[str, Any] = {
+    "typed_per_filter_config": {_AUTH: {"@type": f"{_TYPES}.config.route.v3.FilterConfig", "disabled": True}}
+}
 _FORWARDING = {"header": CLIENT_HEADER, "hide_credentials": True}
 
 # Envoy's key filter gives one word for each key, "client#id" or "client#id!" for a limited one: it is taken apart here.
@@ -57,6 +74,7 @@ class Upstreams:
     transformer: Sequence[Address]
     transformer_grpc: Sequence[Address] = ()
     stream: Sequence[Address] = ()
+    page: Sequence[Address] = ()
 
 
 def bootstrap(
@@ -75,6 +93,8 @@ def bootstrap(
         clusters.append(_cluster("transformer-grpc", upstreams.transformer_grpc, http2=True))
     if upstreams.stream:
         clusters.append(_cluster("stream", upstreams.stream))
+    if upstreams.page:
+        clusters.append(_cluster("page", upstreams.page))
     return {
         "node": {"id": "pvf", "cluster": "pvf"},
         "admin": {
@@ -136,9 +156,14 @@ def listener(
         "local_reply_config": {"mappers": gateway_errors.bodies(max_body_bytes, requests_per_second)},
         "http_filters": [
             _typed(
+                "pvf.own-origin",
+                "extensions.filters.http.lua.v3.Lua",
+                default_source_code={"inline_string": _OWN_ORIGIN},
+            ),
+            _typed(
                 _AUTH,
                 "extensions.filters.http.api_key_auth.v3.ApiKeyAuth",
-                key_sources=[{"header": KEY_HEADER}],
+                key_sources=[{"header": KEY_HEADER}, {"cookie": KEY_COOKIE}],
                 forwarding=_FORWARDING,
             ),
             _typed(
@@ -195,14 +220,14 @@ def routes(
         {
             "match": {"path": "/healthz"},
             "direct_response": {"status": 200, "body": {"inline_string": "ok\n"}},
-            "typed_per_filter_config": {
-                _AUTH: {"@type": f"{_TYPES}.config.route.v3.FilterConfig", "disabled": True},
-            },
+            **_WITHOUT_KEY,
         },
         *({"match": {"prefix": prefix}, "direct_response": nothing_here} for prefix in _CLOSED_PREFIXES),
     ]
     if upstreams.stream:
         table.append(_stream_route())
+    if upstreams.page:
+        table += _page_routes(credentials, timeout_s)
     table += [_route(match, _shared(canary_share), len(upstreams.transformer), timeout_s) for match in _OPEN]
     if upstreams.transformer_grpc:
         grpc = {"cluster": "transformer-grpc"}
@@ -213,8 +238,36 @@ def routes(
         "credentials": credentials,
         "forwarding": _FORWARDING,
     }
-    host = {"name": "all", "domains": ["*"], "routes": table, "typed_per_filter_config": {_AUTH: auth}}
+    host = {
+        "name": "all",
+        "domains": ["*"],
+        "routes": table,
+        "request_headers_to_remove": ["cookie"],  # it holds the key
+        "typed_per_filter_config": {_AUTH: auth},
+    }
     return _resources("config.route.v3.RouteConfiguration", name=ROUTES, virtual_hosts=[host])
+
+
+def _page_routes(credentials: list[Config], timeout_s: float) -> list[Config]:
+    """The page and its files are open and hold no data; what it shows needs the key, as everywhere.
+
+    Logging in is a request with the key in its header: the page's server is given that key, known to be good, and
+    answers with the cookie.
+    """
+    to_page = {"cluster": "page", "timeout": f"{timeout_s}s"}
+    log_in = {
+        "@type": f"{_TYPES}.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute",
+        "credentials": credentials,
+        "key_sources": [{"header": KEY_HEADER}],
+        "forwarding": {"header": CLIENT_HEADER, "hide_credentials": False},
+    }
+    open_routes: list[Config] = [{"path": PAGE}, {"prefix": "/page/assets/"}, {"path": "/page/logout"}]
+    return [
+        *({"match": {"path": path}, "redirect": {"path_redirect": PAGE}, **_WITHOUT_KEY} for path in _TO_PAGE),
+        *({"match": match, "route": to_page, **_WITHOUT_KEY} for match in open_routes),
+        {"match": {"path": "/page/login"}, "route": to_page, "typed_per_filter_config": {_AUTH: log_in}},
+        {"match": {"prefix": "/page/api/"}, "route": to_page},
+    ]
 
 
 def _shared(canary_share: float) -> Config:

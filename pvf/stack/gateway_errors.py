@@ -10,6 +10,8 @@ ACCOUNT_HEADER = "x-client"
 """The client alone, whose rate limit counts."""
 KEY_ID_HEADER = "x-key-id"
 KEY_HEADER = "x-api-key"
+KEY_COOKIE = "pvf_key"
+"""Where a browser keeps the key after the log-in; no script can read it."""
 
 RETRY_AFTER_S = 2
 

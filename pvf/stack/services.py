@@ -34,6 +34,10 @@ def stream(home: Path, port: int, settings: Settings) -> Part:
     return replace(part, env={**asked, **part.env})
 
 
+def page(home: Path, port: int, settings: Settings) -> Part:
+    return _service("page", "inference.page", ("--port", str(port)), home, port, "/healthz", settings)
+
+
 def prediction_log(home: Path, port: int, settings: Settings) -> Part:
     arguments = ("--port", str(port))
     return _service("prediction-log", "inference.prediction_log", arguments, home, port, "/healthz", settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import UTC, datetime
 
 import pandas as pd
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
+from inference.prediction_log import partitions
 from inference.prediction_log import store as log
 from inference.prediction_log.events import Pair, decode, encode
 from inference.retrain.store import Store
@@ -112,7 +114,7 @@ def _left_in_files(settings: Settings, lake: Lake) -> list[str]:
 
 async def _log(dsn: str) -> None:
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
-        await log.ensure(connection)
+        await partitions.prepare(connection, datetime.now(UTC))
         for names in ((GONE,), (GONE, STAYS)):
             entries = [{"park_id": name} for name in names]
             pair = Pair({"instances": entries}, {"predictions": entries}, str(uuid.uuid4()))

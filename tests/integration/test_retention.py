@@ -12,6 +12,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
+from inference.prediction_log import partitions
 from inference.prediction_log import store as log
 from inference.prediction_log.events import Pair, decode, encode
 from pvf import retention
@@ -73,7 +74,7 @@ def test_less_than_what_drift_needs_is_refused(settings: Settings) -> None:
 
 async def _log(dsn: str, times: list[datetime]) -> None:
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
-        await log.ensure(connection)
+        await partitions.ensure(connection, [partitions.month(time) for time in times])
         for time in times:
             entries = [{"park_id": "a"}]
             pair = Pair({"instances": entries}, {"predictions": entries}, str(uuid.uuid4()), time=time)
