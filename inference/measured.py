@@ -75,7 +75,7 @@ class MeasuredCalls(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc i
 
 def protocol(path: str) -> str:
     """How a forecast was asked for; ``http`` for everything that is none."""
-    if path.startswith("/v1/") and path.endswith(":predict"):
+    if path.startswith("/v1/") and (path.endswith(":predict") or path == "/v1/forecasts"):
         return "v1"
     if path.startswith("/v2/") and path.endswith("/infer"):
         return "v2"
