@@ -78,7 +78,7 @@ def closure(packages: dict[str, str], roots: list[str]) -> set[str]:
         if name in found:
             continue
         found.add(name)
-        wanted = " ".join(re.findall(r"^(?:Pre-)?Depends: (.*)$", packages[name], re.MULTILINE))
+        wanted = ",".join(re.findall(r"^(?:Pre-)?Depends: (.*)$", packages[name], re.MULTILINE))
         names = {re.split(r"[ :(]", word.strip(), maxsplit=1)[0] for word in re.split(r"[,|]", wanted)}
         waiting += sorted((names & packages.keys()) - NOT_FOLLOWED)
     return found

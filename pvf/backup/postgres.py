@@ -67,9 +67,12 @@ def _run(program: str, words: list[str], dsn: str) -> bytes:
 
 
 def _find(program: str) -> Path:
-    """In the folder that PVF_POSTGRES_PROGRAMS names, on the PATH, or in the wheel of the local stack."""
+    """In the folder that PVF_POSTGRES_PROGRAMS names, in the local stack's wheel, or on the PATH.
+
+    The wheel before the PATH: its programs are those of the local server, and a system's are often too old for it.
+    """
     named = os.environ.get(PROGRAMS)
-    folders = [named] if named else [os.environ.get("PATH", os.defpath), *_of_the_wheel()]
+    folders = [named] if named else [*_of_the_wheel(), os.environ.get("PATH", os.defpath)]
     for folder in folders:
         if found := shutil.which(program, path=folder):
             return Path(found)

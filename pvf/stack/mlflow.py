@@ -40,6 +40,6 @@ def part(home: Path, port: int, database: str, settings: Settings) -> Part:
             AWS_EC2_METADATA_DISABLED="true",
         ),
         cwd=home,
-        start_deadline_s=120.0,
+        start_deadline_s=300.0,  # its imports alone take a minute on a machine that is busy
         stop_deadline_s=10.0,
     )
