@@ -8,10 +8,10 @@ from typing import Any
 from prometheus_client.core import GaugeMetricFamily
 
 from inference import metrics
-from inference.drift.history import SCORES
 from inference.metric_names import MOST_DRIFT_PARKS
 from pvf.kept import Kept
 from pvforecast import wiring
+from pvforecast.lake.tables import DRIFT_SCORES
 from pvforecast.settings import Settings
 
 _KEPT_S = 300.0  # it changes once a day
@@ -48,5 +48,5 @@ def _ratio(row: dict[str, Any]) -> float:
 
 
 def _rows(settings: Settings) -> list[dict[str, Any]]:
-    found = wiring.lake(settings).query(SCORES, _NEWEST)
+    found = wiring.lake(settings).query(DRIFT_SCORES, _NEWEST)
     return [] if found is None else list(found.to_pylist())

@@ -6,39 +6,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import pyarrow as pa
 
 from pvforecast.lake import Lake
-from pvforecast.lake.tables import Table
+from pvforecast.lake.tables import DRIFT_SCORES
 
 if TYPE_CHECKING:
     from inference.drift.job import Line
 
-SCORES = Table(
-    "drift/scores",
-    pa.schema(
-        [
-            ("park_id", pa.string()),
-            ("day", pa.string()),  # of the park's solar calendar
-            ("kind", pa.string()),  # detector, or psi: of a feature
-            ("name", pa.string()),
-            ("value", pa.float64()),
-            ("limit", pa.float64()),  # what it is compared with; psi comes with its bias subtracted
-            ("alarm", pa.bool_()),
-            ("checked_at", pa.timestamp("us", tz="UTC")),
-            ("reference_id", pa.string()),
-        ]
-    ),
-    ("park_id", "day", "kind", "name", "reference_id"),
-    None,
-)
 PSI_LIMIT = 0.2
 
 
 def keep(lake: Lake, lines: Sequence[Line]) -> int:
     """Store what is new of some checks; a check that is repeated adds nothing. Returns how many rows were."""
     rows = [row for line in lines for row in _rows(line)]
-    return lake.append_new(SCORES, pd.DataFrame(rows)) if rows else 0
+    return lake.append_new(DRIFT_SCORES, pd.DataFrame(rows)) if rows else 0
 
 
 def _rows(line: Line) -> list[dict[str, object]]:

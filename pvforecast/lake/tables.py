@@ -119,6 +119,20 @@ HOLDS = _table(
     "drift/holds", ("event_id", "state"), None,
     event_id=pa.string(), park_id=pa.string(), state=pa.string(), at=_UTC, begin=_UTC, end=_UTC, cause=pa.string(),
 )  # fmt: skip
+# What each drift check measured, for dashboards. `day`: of the park's solar calendar. `kind`: detector, or psi (less
+# its bias). `limit`: what the value is compared with.
+DRIFT_SCORES = Table(
+    "drift/scores",
+    pa.schema(
+        [
+            ("park_id", pa.string()), ("day", pa.string()), ("kind", pa.string()), ("name", pa.string()),
+            ("value", pa.float64()), ("limit", pa.float64()), ("alarm", pa.bool_()), ("checked_at", _UTC),
+            ("reference_id", pa.string()),
+        ]
+    ),
+    ("park_id", "day", "kind", "name", "reference_id"),
+    None,
+)  # fmt: skip
 # What maintenance did to each table, and why it left something undone.
 MAINTENANCE = _table(
     "maintenance", ("at", "table"), None,
@@ -138,6 +152,17 @@ def features(names: tuple[str, ...]) -> Table:
 
 TABLES = {
     table.name: table
-    for table in (PARKS, RAW_WEATHER, RAW_GENERATION, WEATHER, GENERATION, QUARANTINE, CLOCKS, HOLDS, MAINTENANCE)
-}
+    for table in (
+        PARKS,
+        RAW_WEATHER,
+        RAW_GENERATION,
+        WEATHER,
+        GENERATION,
+        QUARANTINE,
+        CLOCKS,
+        HOLDS,
+        DRIFT_SCORES,
+        MAINTENANCE,
+    )
+}  # fmt: skip
 """By name, but for `features`, whose columns are those of a recipe."""

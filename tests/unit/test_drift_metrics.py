@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from inference.drift.history import SCORES
 from pvf import drift_metrics
 from pvforecast.lake import Lake
+from pvforecast.lake.tables import DRIFT_SCORES
 from pvforecast.settings import Settings
 
 
@@ -33,7 +33,7 @@ def test_each_park_s_newest_check_counts(tmp_path: Path) -> None:
         _row("a", 1, "detector", "cusum_clr", 9.0, 10.0), _row("a", 2, "detector", "cusum_clr", 5.0, 10.0),
         _row("a", 2, "psi", "temp", 0.15, 0.2), _row("b", 1, "detector", "outage", 0.0, 0.0),
     ]  # fmt: skip
-    lake.append_new(SCORES, pd.DataFrame(rows))
+    lake.append_new(DRIFT_SCORES, pd.DataFrame(rows))
     made = list(drift_metrics.newest(Settings(lake_uri=str(tmp_path))).collect())
     assert _values(made) == {
         ("pvf_drift_score_ratio", "a", "cusum_clr"): 0.5,

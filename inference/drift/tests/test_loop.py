@@ -13,7 +13,6 @@ from inference.drift import events, fleet
 from inference.drift.__main__ import main
 from inference.drift.days import DayCutter, check_time
 from inference.drift.episodes import closing, still_open
-from inference.drift.history import SCORES
 from inference.drift.observe import observe
 from inference.drift.reference import Reference
 from inference.drift.tests.lakes import fill
@@ -21,6 +20,7 @@ from inference.drift.tests.parks import SITE, tampered
 from pvforecast import holds
 from pvforecast.known import ParkRecord
 from pvforecast.lake import Lake, records
+from pvforecast.lake.tables import DRIFT_SCORES
 
 FROM, TO = "2022-06-10T12:00:00Z", "2022-07-10T12:00:00Z"
 OUT, BACK = np.datetime64("2022-06-10"), np.datetime64("2022-06-14")
@@ -75,7 +75,7 @@ def test_a_dry_run_leaves_no_trace(
     uri = _lake(tmp_path, _after_outage(record), reference)
     assert any(line["event"] for line in _replay(uri, capsys, "--dry-run"))
     assert holds.read(Lake(uri)) == []
-    assert len(Lake(uri).read(SCORES)) == 0
+    assert len(Lake(uri).read(DRIFT_SCORES)) == 0
 
 
 def test_scores_and_psi_of_each_day_are_kept_once(
@@ -84,7 +84,7 @@ def test_scores_and_psi_of_each_day_are_kept_once(
     uri = _lake(tmp_path, record, reference)
     for _ in range(2):
         _replay(uri, capsys)
-    rows = Lake(uri).read(SCORES).to_pylist()
+    rows = Lake(uri).read(DRIFT_SCORES).to_pylist()
     days = {row["day"] for row in rows}
     psi = [row for row in rows if row["kind"] == "psi" and row["name"] == "csi"]
     assert len(psi) == len(days) == 31
