@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_interceptor import AsyncExceptionToStatusInterceptor
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
@@ -20,6 +21,7 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from inference.transformer import errors, tensors, v2
 from inference.transformer.errors import REQUEST_ID
 from inference.transformer.model import CLIENT_HEADER, REQUEST_HEADER
+from pvforecast.errors import InvalidInput
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,23 @@ class Servicer(InferenceServicer):  # type: ignore[misc]  # kserve is untyped
 class Edge(AsyncExceptionToStatusInterceptor):
     """Request ids, one log line a request, and every error as a status whose details are the one shape of errors."""
 
+    async def intercept_service(
+        self, continuation: Callable[[Any], Any], handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler | None:
+        """What is no message comes to `intercept` as the error: gRPC itself answers UNKNOWN and logs a traceback."""
+        handler = await super().intercept_service(continuation, handler_call_details)  # type: ignore[no-untyped-call]
+        if handler is None or handler.request_deserializer is None:
+            return handler
+        read = handler.request_deserializer
+
+        def careful(data: bytes) -> Any:
+            try:
+                return read(data)
+            except DecodeError as error:
+                return error
+
+        return handler._replace(request_deserializer=careful)
+
     async def intercept(
         self, method: Callable[..., Any], request_or_iterator: Any, context: grpc.aio.ServicerContext, method_name: str
     ) -> Any:
@@ -79,7 +98,8 @@ class Edge(AsyncExceptionToStatusInterceptor):
         _request_id.set(request_id)
         context.set_trailing_metadata(((REQUEST_HEADER, request_id),))
         try:
-            return await super().intercept(method, request_or_iterator, context, method_name)
+            broken = isinstance(request_or_iterator, DecodeError)
+            return await super().intercept(_refuse if broken else method, request_or_iterator, context, method_name)
         finally:
             log.info(
                 "grpc %s %s %.1f ms client=%s request=%s",
@@ -112,6 +132,10 @@ class Edge(AsyncExceptionToStatusInterceptor):
             body[name] = (body[name] or "")[:_MAX_DETAILS] or None
         await context.abort(status, json.dumps(body))
         raise ex  # not reached: abort raises
+
+
+async def _refuse(error: DecodeError, context: object) -> NoReturn:  # noqa: ARG001  # called as a method of gRPC
+    raise InvalidInput("the message cannot be read", field="message", hint=tensors.SEE) from error
 
 
 def _metadata(context: grpc.aio.ServicerContext) -> dict[str, str]:

@@ -32,7 +32,7 @@ _NUMPY = {
     "UINT8": "<u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8",
 }  # fmt: skip
 _MAX_DIMENSIONS = 8
-_SEE = "see docs/serving.md, Open Inference v2"
+SEE = "see docs/serving.md, Open Inference v2"
 
 
 @dataclass(frozen=True)
@@ -225,5 +225,5 @@ def _by_name(tensors: list[Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def _wrong(field: str, message: str, hint: str = _SEE) -> InvalidInput:
+def _wrong(field: str, message: str, hint: str = SEE) -> InvalidInput:
     return InvalidInput(message, field=field[:80], hint=hint)

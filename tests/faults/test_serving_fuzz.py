@@ -140,9 +140,8 @@ def rpc(place: Place, numbers: Iterable[int]) -> list[str]:
 def _told(error: grpc.RpcError) -> str:
     assert isinstance(error, grpc.Call)
     assert "Traceback" not in error.details()
-    if not error.details().startswith("{"):  # what is no message is refused by gRPC itself, in its own words
-        return f"{error.code().name}, gRPC's own"
     assert error.code() not in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL), error.details()
+    assert set(json.loads(error.details())) == {"error", "code", "field", "hint", "request_id"}
     return error.code().name
 
 

@@ -177,6 +177,16 @@ def test_both_transports_refuse_in_the_one_shape(
         assert trailers["x-request-id"] == json.loads(error.details())["request_id"]
 
 
+def test_bytes_that_are_no_message_are_refused_like_any_other_question(place: Place) -> None:
+    with grpc.insecure_channel(place.address) as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.RpcError) as caught:
+            call(b"\xff\xff\xff", metadata=(("x-api-key", place.desk),), timeout=30)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    told = json.loads(caught.value.details())
+    assert (told["code"], told["field"]) == ("invalid_input", "message")
+
+
 def test_a_model_of_another_name_and_the_repository_are_not_there(place: Place) -> None:
     asked = question(FIRST).to_grpc()
     asked.model_name = "other"
