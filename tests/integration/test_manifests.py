@@ -46,7 +46,8 @@ OF_OTHERS = {
     "sources.knative.dev/v1": {"SinkBinding"},
     "gateway.networking.k8s.io/v1": {"Gateway", "GRPCRoute", "HTTPRoute"},
     "gateway.envoyproxy.io/v1alpha1": {
-        *("BackendTrafficPolicy", "ClientTrafficPolicy", "EnvoyProxy", "HTTPRouteFilter", "SecurityPolicy"),
+        *("BackendTrafficPolicy", "ClientTrafficPolicy", "EnvoyExtensionPolicy", "EnvoyProxy", "HTTPRouteFilter"),
+        "SecurityPolicy",
     },
     "cert-manager.io/v1": {"Certificate", "Issuer"},
     "external-secrets.io/v1": {"ExternalSecret"},
@@ -108,6 +109,7 @@ def test_everything_that_runs_is_here(overlay: str, manifests: list[Manifest]) -
     ours = {
         "InferenceService/pv-forecast",
         "Deployment/forecast-stream",
+        "Deployment/forecast-page",
         "Deployment/prediction-log",
         "Deployment/telemetry",
         "Deployment/retrain-trigger",

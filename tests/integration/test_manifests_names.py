@@ -60,7 +60,7 @@ def test_routes_point_at_services_and_their_ports(manifests: list[Manifest]) -> 
     targets = {
         (target["kind"], target["name"])
         for m in manifests
-        if m["kind"] in {"BackendTrafficPolicy", "SecurityPolicy", "ClientTrafficPolicy"}
+        if m["kind"] in {"BackendTrafficPolicy", "ClientTrafficPolicy"}
         for target in m["spec"]["targetRefs"]
     }
     assert targets == {("Gateway", "pvforecast")} | {("HTTPRoute", name) for name in routes}
@@ -69,7 +69,7 @@ def test_routes_point_at_services_and_their_ports(manifests: list[Manifest]) -> 
 def test_settings_name_services_of_this_namespace(manifests: list[Manifest]) -> None:
     services = rendered.of_kind(manifests, "Service")
     namespace = services["forecast-api"]["metadata"]["namespace"]
-    for key in ("PVF_PREDICTION_LOG_URL", "PVF_MLFLOW_URI"):
+    for key in ("PVF_PREDICTION_LOG_URL", "PVF_MLFLOW_URI", "PVF_TRANSFORMER_URL"):
         host, _, port = settings(manifests)[key].removeprefix("http://").partition(":")
         name, _, rest = host.partition(".")
         assert rest in ("", f"{namespace}.svc"), key
@@ -115,7 +115,10 @@ def test_the_gateway_is_the_one_at_home(manifests: list[Manifest]) -> None:
     keys = rendered.of_kind(manifests, "SecurityPolicy")["api-keys"]["spec"]["apiKeyAuth"]
     assert keys["forwardClientIDHeader"] == CLIENT_HEADER == gateway_errors.CLIENT_HEADER
     assert keys["extractFrom"][0]["headers"] == [gateway_errors.KEY_HEADER]
+    assert keys["extractFrom"][0]["cookies"] == [gateway_errors.KEY_COOKIE]
     assert keys["sanitize"] is True
+    (lua,) = rendered.of_kind(manifests, "EnvoyExtensionPolicy")["own-origin"]["spec"]["lua"]
+    assert lua["inline"].strip() == gateway_config._OWN_ORIGIN.strip()
     stripped = rendered.of_kind(manifests, "ClientTrafficPolicy")["clients"]["spec"]["headers"]["earlyRequestHeaders"]
     assert {CLIENT_HEADER, gateway_errors.ACCOUNT_HEADER, gateway_errors.KEY_ID_HEADER} <= set(stripped["remove"])
     for name, policy in limits.items():

@@ -17,7 +17,7 @@ from tests.rendered import NAME, OVERLAYS, ROOT, Manifest
 
 COMPONENTS = ROOT / "kustomize" / "components"
 STANDING = ["prod", "staging"]
-ANSWERING = {"pv-forecast", "forecast-stream", "prediction-log", "mlflow"}
+ANSWERING = {"pv-forecast", "forecast-stream", "forecast-page", "prediction-log", "mlflow"}
 SINGLE = {"telemetry", "retrain-trigger", "fleet-metrics"}  # by nature: docs/kubernetes.md
 
 

@@ -143,10 +143,26 @@ def test_secrets_reach_only_who_needs_them(overlay: str, manifests: list[Manifes
         for kind, name, _ in rendered.sources(pod["spec"]):
             if kind == "Secret":
                 holders.setdefault(name, set()).add(where.partition("/")[2])
-    s3 = {"pv-forecast", "forecast-stream", "telemetry", "drift-check", "retrain-trigger", "mlflow", "fleet-metrics"}
+    s3 = {
+        "pv-forecast",
+        "forecast-stream",
+        "forecast-page",
+        "telemetry",
+        "drift-check",
+        "retrain-trigger",
+        "mlflow",
+        "fleet-metrics",
+    }
     wanted = {
         "pvforecast-s3": s3 | ({"seaweedfs"} if overlay == "dev" else set()),
-        "pvforecast-postgres": {"prediction-log", "retrain-trigger", "fleet-metrics", "migrate", "drift-check"},
+        "pvforecast-postgres": {
+            "forecast-page",
+            "prediction-log",
+            "retrain-trigger",
+            "fleet-metrics",
+            "migrate",
+            "drift-check",
+        },
         "pvforecast-mlflow": {"mlflow", "migrate"},
         "pvforecast-mqtt": {"telemetry"},
     }
@@ -190,10 +206,20 @@ def test_what_each_pod_may_reach_and_be_reached_by(overlay: str, manifests: list
         chosen = {p["metadata"]["name"] for p in policies if rendered.selects(p["spec"]["podSelector"], pod["labels"])}
         assert "default-deny" in chosen, where
         table[where.partition("/")[2]] = chosen - {"default-deny", "prometheus-scrapes"}
-    out = {"to-s3", "to-postgres", "to-mlflow", "to-kfp", "to-mqtt", "forecasts-to-log", "to-broker"}
+    out = {
+        "to-s3",
+        "to-postgres",
+        "to-mlflow",
+        "to-kfp",
+        "to-mqtt",
+        "forecasts-to-log",
+        "to-broker",
+        "page-to-forecasts",
+    }
     assert {app: chosen & out for app, chosen in table.items()} == {
         "pv-forecast": {"to-s3", "forecasts-to-log"},
         "forecast-stream": {"to-s3", "forecasts-to-log"},
+        "forecast-page": {"to-s3", "to-postgres", "page-to-forecasts"},
         "prediction-log": {"to-postgres"},
         "telemetry": {"to-s3", "to-mqtt"},
         "drift-check": {"to-s3", "to-postgres", "to-broker"},
@@ -205,8 +231,9 @@ def test_what_each_pod_may_reach_and_be_reached_by(overlay: str, manifests: list
         **({"postgres": set(), "seaweedfs": set(), "mosquitto": set()} if overlay == "dev" else {}),
     }
     into = {
-        "pv-forecast": {"gateway-to-forecasts"},
+        "pv-forecast": {"gateway-to-forecasts", "forecasts-from-page"},
         "forecast-stream": {"gateway-to-stream"},
+        "forecast-page": {"gateway-to-page"},
         "prediction-log": {"log-from-forecasts"},
         "retrain-trigger": {"broker-to-trigger"},
         "mlflow": {"mlflow-from-trainings"},
