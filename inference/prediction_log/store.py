@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, LiteralString
 
 import psycopg
@@ -22,12 +21,6 @@ ON CONFLICT (id, type, time) DO NOTHING
 _SELECT: LiteralString = """
 SELECT id, type, time, park_ids, inferenceservice, namespace, component, endpoint, request_id, data, received_at
 FROM prediction_log
-"""
-_AT_ONCE = 10_000
-_PRUNE: LiteralString = """
-DELETE FROM prediction_log WHERE time < %(before)s AND (tableoid, ctid) IN (
-    SELECT tableoid, ctid FROM prediction_log WHERE time < %(before)s LIMIT %(most)s
-)
 """
 # Requests hold `instances`, responses `predictions`: one entry a park.
 _CUT: LiteralString = """
@@ -72,17 +65,6 @@ def forget(dsn: str, park_id: str) -> int:
             return 0
         alone = connection.execute("DELETE FROM prediction_log WHERE park_ids = ARRAY[%s]", (park_id,)).rowcount
         return alone + connection.execute(_CUT, {"park": park_id}).rowcount
-
-
-def prune(dsn: str, before: datetime) -> int:
-    """Delete the events of before an instant, some at a time, so that nobody waits for it. Returns how many."""
-    gone = 0
-    with psycopg.connect(dsn, connect_timeout=5, autocommit=True) as connection:
-        if connection.execute("SELECT to_regclass('prediction_log')").fetchone() == (None,):
-            return 0
-        while rows := connection.execute(_PRUNE, {"before": before, "most": _AT_ONCE}).rowcount:
-            gone += rows
-    return gone
 
 
 def count(dsn: str) -> int:

@@ -102,16 +102,12 @@ def diff(
 
 
 @app.command()
-def prune(
-    keep_days: Annotated[int, typer.Option(help="Logged forecasts and snapshots older than this go; at least 90.")],
-    as_json: AsJson = False,
-) -> None:
-    """Delete old logged forecasts together with the snapshots that they were made from."""
+def prune(as_json: AsJson = False) -> None:
+    """Delete snapshots older than any logged forecast (PVF_PREDICTION_LOG_DAYS)."""
     from pvf import retention
 
-    gone = retention.prune(load(), keep_days, datetime.now(UTC))
-    text = f"removed {gone.logged} logged messages and {gone.snapshots} objects of snapshots"
-    print(json.dumps({"logged": gone.logged, "snapshots": gone.snapshots}) if as_json else text)
+    gone = retention.prune(load(), datetime.now(UTC))
+    print(json.dumps({"removed": gone}) if as_json else f"removed {gone} objects of snapshots")
 
 
 @app.command()
