@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 
 import click
 import pytest
@@ -76,6 +77,11 @@ def test_every_anchor_leads_to_a_heading(name: str) -> None:
     assert missing == []
 
 
+@cache
+def _program() -> click.Command:
+    return typer.main.get_command(app)
+
+
 def _commands() -> list[str]:
     """Lines of code blocks that begin with `pvf`, without their explanations and optional parts."""
     files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -87,7 +93,7 @@ def _commands() -> list[str]:
 
 @pytest.mark.parametrize("words", _commands())
 def test_every_command_is_one_of_the_program(words: str) -> None:
-    command, parent, rest = typer.main.get_command(app), None, shlex.split(words)
+    command, parent, rest = _program(), None, shlex.split(words)
     while command is not None:
         context = command.make_context(command.name, rest, parent=parent)
         if not isinstance(command, click.Group):
