@@ -1,7 +1,6 @@
 """What people look at: every query of every dashboard. Standard library only.
 
-Grafana's dashboards are built from this list (`pvf.monitoring.dashboards`), and a test runs each query against the
-metrics of a running stack.
+Grafana's dashboards are built from this list (`pvf.monitoring.dashboards`).
 """
 
 from __future__ import annotations
@@ -63,8 +62,9 @@ OPERATIONS = (
          "How many of which error within an hour; the codes are those of the answers."),
     _one("Forecasts made", "timeseries", "ops", "sum(rate(pvf_forecasts_total[5m]))", "a second",
          "One a park and request, those pushed by the stream included."),
-    _one("Degraded forecasts", "timeseries", "ops", "sum by (reason) (rate(pvf_degraded_forecasts_total[5m]))",
-         "{{reason}}", "Made without something that they should have had."),
+    _one("Degraded forecasts", "timeseries", "ops",
+         "sum by (reason) (rate(pvf_degraded_forecasts_total[5m])) or vector(0)", "{{reason}}",
+         "Made without something that they should have had."),
     _one("Log of predictions", "timeseries", "ops", "sum by (outcome) (rate(pvf_prediction_log_events_total[5m]))",
          "{{outcome}}", "Delivered; spooled while the sink is away; dropped and refused are lost."),
     _one("Log events waiting", "timeseries", "bytes", "sum(pvf_prediction_log_spool_bytes)", "on disk",
@@ -138,7 +138,7 @@ FRESHNESS = (
     _one("Weather behind forecasts, p95", "timeseries", "s",
          "histogram_quantile(0.95, sum by (le) (rate(pvf_forecast_weather_age_seconds_bucket[5m])))", "p95",
          "Age of the run that answers rest on."),
-    _one("Rows in quarantine", "timeseries", "short", "max by (table) (pvf_quarantine_rows)", "{{table}}",
+    _one("Rows in quarantine", "timeseries", "short", "max by (table) (pvf_quarantine_rows) or vector(0)", "{{table}}",
          "Held until they are replayed or dismissed."),
     _one("Files of the lake", "timeseries", "short", "max by (table) (pvf_lake_files)", "{{table}}",
          "Maintenance keeps them few."),

@@ -54,12 +54,17 @@ class Ages(Collector):
 
 
 def serve(settings: Settings, host: str, port: int) -> WSGIServer:
-    """Listen in a thread of its own; raises OSError when the port is taken."""
+    """Listen in a thread of its own; raises OSError when the port is taken.
+
+    Reads once before: the first reading imports and connects for seconds, longer than a scrape may take.
+    """
     registry = CollectorRegistry()
     registry.register(Ages(settings))
     registry.register(loop_metrics.pipelines(settings))
     registry.register(holdout_metrics.champion(settings))
     registry.register(drift_metrics.newest(settings))
+    for _ in registry.collect():
+        pass
     server, _ = start_http_server(port, addr=host, registry=registry)
     return server
 
