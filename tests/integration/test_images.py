@@ -220,14 +220,17 @@ def test_serve_forecasts_logs_and_streams(built: Images, infra: Settings) -> Non
 def test_app_answers_as_retrain_trigger(built: Images, infra: Settings) -> None:
     port = free_ports(1)[0]
     command = ["python", "-m", "inference.retrain", "--port", str(port)]
-    more = {"PVF_POSTGRES_DSN": infra.postgres_dsn.get_secret_value(), "PVF_TRAINING_COMMAND": "python -c pass"}
+    more = {
+        "PVF_POSTGRES_DSN": infra.postgres_dsn.get_secret_value(),
+        "PVF_TRAINING_COMMAND": '["python", "-c", "pass"]',
+    }
     with built["app"].running(*command, **more):
         _healthy(f"http://127.0.0.1:{port}/healthz")
 
 
 def test_app_compiles_the_pipelines(built: Images) -> None:
     """By a shell, as Kubeflow Pipelines starts its tasks."""
-    done = built["app"].call("sh", "-ec", "python -m pvf pipeline compile --folder /tmp/compiled && ls /tmp/compiled")
+    done = built["app"].call("sh", "-ec", "python -m pvf pipeline compile /tmp/compiled && ls /tmp/compiled")
     assert done.returncode == 0, done.stderr[-2000:]
     assert "training.yaml" in done.stdout
 
@@ -236,7 +239,7 @@ def test_app_writes_a_lake_in_a_folder(built: Images, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     lake.mkdir()
     (lake / "parks.csv").write_text(
-        "id,latitude,longitude,timezone,ac_capacity_kw,dc_capacity_kw,surface_tilt,surface_azimuth\n"
+        "park_id,latitude,longitude,timezone,ac_capacity_kw,dc_capacity_kw,tilt,azimuth\n"
         "north,52.5,13.4,Europe/Berlin,800,1000,30,180\n"
     )
     os.chown(lake, images.USER, images.USER)
