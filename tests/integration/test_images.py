@@ -239,7 +239,7 @@ def test_app_writes_a_lake_in_a_folder(built: Images, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     lake.mkdir()
     (lake / "parks.csv").write_text(
-        "park_id,latitude,longitude,timezone,ac_capacity_kw,dc_capacity_kw,tilt,azimuth\n"
+        "park_id,latitude,longitude,timezone,ac_capacity_kw,dc_capacity_kw,tilt_deg,azimuth_deg\n"
         "north,52.5,13.4,Europe/Berlin,800,1000,30,180\n"
     )
     os.chown(lake, images.USER, images.USER)
