@@ -20,6 +20,8 @@ from pvforecast.lake.tables import MAINTENANCE, TABLES, Table, features
 from pvforecast.objects import ObjectStore
 from pvforecast.settings import Settings
 
+_EVENTS = {"retrain_events": "park_id", "drift_outbox": "subject"}  # tables of Postgres: the column that names the park
+
 
 @dataclass(frozen=True)
 class Erased:
@@ -94,12 +96,16 @@ def _remove_old_files(lake: Lake, table: Table) -> None:
 
 
 def _events(dsn: str, park_id: str) -> int:
-    """Drift events that name the park; the runs they started stay, as part of the record of promotions."""
+    """Drift events of the park, kept by the trigger or waiting for the sink; the runs they started stay, as part of the
+    record of promotions, and so do events of the fleet that name it among others.
+    """
     try:
         with psycopg.connect(dsn, connect_timeout=5) as connection:
-            if connection.execute("SELECT to_regclass('retrain_events')").fetchone() == (None,):
-                return 0
-            return connection.execute("DELETE FROM retrain_events WHERE park_id = %s", (park_id,)).rowcount
+            return sum(
+                connection.execute(f"DELETE FROM {table} WHERE {column} = %s".encode(), (park_id,)).rowcount
+                for table, column in _EVENTS.items()
+                if connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,)
+            )
     except psycopg.OperationalError as error:
         raise NotReady(f"Postgres does not answer: {error}", hint="see PVF_POSTGRES_DSN") from error
 

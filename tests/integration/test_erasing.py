@@ -12,6 +12,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
+from inference.drift.outbox import Outbox
 from inference.prediction_log import partitions
 from inference.prediction_log import store as log
 from inference.prediction_log.events import Pair, decode, encode
@@ -95,6 +96,7 @@ def test_events_of_the_park_go(settings: Settings) -> None:
     store = Store(dsn)
     store.open()
     store.close()
+    Outbox(dsn).put([{"id": f"of {name}", "subject": name} for name in (GONE, STAYS)])
     with psycopg.connect(dsn) as connection:
         columns = "id, park_id, event_time, status, reason, event, type"
         for name in (GONE, STAYS):
@@ -102,7 +104,7 @@ def test_events_of_the_park_go(settings: Settings) -> None:
             connection.execute(
                 f"INSERT INTO retrain_events ({columns}) VALUES (%s, %s, %s, %s, %s, %s, %s)".encode(), values
             )
-    assert erasing.erase(settings, GONE).events == 1
+    assert erasing.erase(settings, GONE).events == 2
 
 
 def _left_in_files(settings: Settings, lake: Lake) -> list[str]:
