@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,17 @@ def _logged(made: Place, issued_at: str) -> bool:
         return connection.execute(query, (issued_at,)).fetchone() == (1,)
 
 
-def log_in(place: Place, key: str) -> httpx.Client:
-    client = httpx.Client(base_url=place.url, timeout=30)
-    response = client.post("/page/login", headers={"x-api-key": key})
-    assert response.status_code == 204
-    return client
+@pytest.fixture
+def log_in(place: Place) -> Iterator[Callable[[str], httpx.Client]]:
+    """Logs a key in; the clients it gives are closed at the end of the test."""
+    with ExitStack() as clients:
+
+        def client_of(key: str) -> httpx.Client:
+            client = clients.enter_context(httpx.Client(base_url=place.url, timeout=30))
+            assert client.post("/page/login", headers={"x-api-key": key}).status_code == 204
+            return client
+
+        yield client_of
 
 
 def test_the_page_itself_is_open_and_holds_no_data(place: Place) -> None:
@@ -95,16 +102,18 @@ def test_the_page_itself_is_open_and_holds_no_data(place: Place) -> None:
 
 
 def test_a_log_in_gives_a_cookie_that_scripts_cannot_read(place: Place) -> None:
-    client = httpx.Client(base_url=place.url)
-    cookie = client.post("/page/login", headers={"x-api-key": place.desk}).headers["set-cookie"]
-    assert cookie.startswith("pvf_key=")
-    assert {"HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"} <= set(cookie.split("; "))
-    assert "Secure" not in cookie  # this gateway speaks no TLS
-    assert client.get("/page/api/fleet").status_code == 200
-    assert client.post("/v1/models/pv-forecast:predict", json={"instances": [{"park_id": FIRST}]}).status_code == 200
-    gone = client.post("/page/logout")
-    assert "Max-Age=0" in gone.headers["set-cookie"]
-    assert client.get("/page/api/fleet").status_code == 401
+    with httpx.Client(base_url=place.url, timeout=30) as client:
+        cookie = client.post("/page/login", headers={"x-api-key": place.desk}).headers["set-cookie"]
+        assert cookie.startswith("pvf_key=")
+        assert {"HttpOnly", "SameSite=strict", "Path=/", "Max-Age=43200"} <= set(cookie.split("; "))
+        assert "Secure" not in cookie  # this gateway speaks no TLS
+        assert client.get("/page/api/fleet").status_code == 200
+        assert (
+            client.post("/v1/models/pv-forecast:predict", json={"instances": [{"park_id": FIRST}]}).status_code == 200
+        )
+        gone = client.post("/page/logout")
+        assert "Max-Age=0" in gone.headers["set-cookie"]
+        assert client.get("/page/api/fleet").status_code == 401
 
 
 @pytest.mark.parametrize("key", ["", "pvf_0000000000000000000000000000000000000000", "x"])
@@ -115,8 +124,8 @@ def test_a_wrong_key_opens_nothing(place: Place, key: str) -> None:
     assert httpx.get(f"{place.url}/page/api/fleet", cookies={"pvf_key": key or "none"}).status_code == 401
 
 
-def test_a_cookie_counts_for_pages_of_this_origin_only(place: Place) -> None:
-    client = log_in(place, place.desk)
+def test_a_cookie_counts_for_pages_of_this_origin_only(place: Place, log_in: Callable[[str], httpx.Client]) -> None:
+    client = log_in(place.desk)
     asked = {"instances": [{"park_id": FIRST, "horizon_hours": 1}]}
     for origin, status in ((place.url, 200), ("http://evil.example", 401), ("null", 401)):
         path = "/v1/models/pv-forecast:predict"
@@ -143,8 +152,8 @@ def test_a_websocket_with_the_cookie_must_come_from_this_origin(place: Place, or
     assert caught.value.response.status_code == 401
 
 
-def test_a_client_sees_its_parks_only(place: Place) -> None:
-    desk, limited = log_in(place, place.desk), log_in(place, place.limited)
+def test_a_client_sees_its_parks_only(place: Place, log_in: Callable[[str], httpx.Client]) -> None:
+    desk, limited = log_in(place.desk), log_in(place.limited)
     assert [one["id"] for one in desk.get("/page/api/fleet").json()["parks"]] == [FIRST, SECOND]
     assert [row["park_id"] for row in desk.get("/page/api/status").json()["drift"]] == [SECOND]
     seen = limited.get("/page/api/fleet").json()
@@ -157,8 +166,10 @@ def test_a_client_sees_its_parks_only(place: Place) -> None:
         assert hidden.json()["error"].replace(SECOND, "nowhere") == unknown.json()["error"]
 
 
-def test_the_past_is_what_was_metered_and_forecast_a_day_before(place: Place) -> None:
-    client = log_in(place, place.desk)
+def test_the_past_is_what_was_metered_and_forecast_a_day_before(
+    place: Place, log_in: Callable[[str], httpx.Client]
+) -> None:
+    client = log_in(place.desk)
     told = client.get(f"/page/api/parks/{FIRST}/past?issued_at={text(NOW)}").json()
     assert told["yesterday"]["issued_at"] == text(NOW - 24 * HOUR)
     assert set(told["yesterday"]["power_kw"]) == {"0.1", "0.5", "0.9"}
@@ -170,8 +181,8 @@ def test_the_past_is_what_was_metered_and_forecast_a_day_before(place: Place) ->
     assert (wrong.status_code, wrong.json()["field"]) == (400, "issued_at")
 
 
-def test_csv_and_parquet_hold_the_same_table(place: Place) -> None:
-    client = log_in(place, place.desk)
+def test_csv_and_parquet_hold_the_same_table(place: Place, log_in: Callable[[str], httpx.Client]) -> None:
+    client = log_in(place.desk)
     url = f"/page/api/parks/{FIRST}/export?horizon_hours=24&format="
     csv, parquet = client.get(url + "csv"), client.get(url + "parquet")
     assert csv.headers["content-disposition"] == f'attachment; filename="{FIRST}-{text(NOW)[:13]}.csv"'
@@ -196,8 +207,8 @@ def test_csv_and_parquet_hold_the_same_table(place: Place) -> None:
         assert (wrong.status_code, wrong.json()["field"]) == (400, field)
 
 
-def test_no_key_is_written_down(place: Place) -> None:
-    log_in(place, place.desk).get("/page/api/fleet")
+def test_no_key_is_written_down(place: Place, log_in: Callable[[str], httpx.Client]) -> None:
+    log_in(place.desk).get("/page/api/fleet")
     logs = [*place.home.glob("log/*"), *place.services.folder.glob("*.log")]
     assert logs
     assert not any(place.desk in file.read_text() for file in logs)
