@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from minio import Minio
 
 from pvf.stack.local import Stack
 from pvforecast.objects import ObjectStore
@@ -27,6 +29,15 @@ def infra() -> Iterator[Settings]:
 def infra_store(infra: Settings) -> ObjectStore:
     """The bucket of `infra`."""
     return object_store(infra)
+
+
+def own_bucket(settings: Settings, name: str) -> Settings:
+    """With a new bucket, for tests that what others leave in theirs would disturb."""
+    bucket = f"{name}-{uuid.uuid4().hex[:12]}"
+    keys = settings.s3_access_key.get_secret_value(), settings.s3_secret_key.get_secret_value()
+    endpoint = settings.s3_endpoint.removeprefix("http://")
+    Minio(endpoint, *keys, secure=False, region=settings.s3_region).make_bucket(bucket)
+    return settings.model_copy(update={"s3_bucket": bucket, "lake_uri": f"s3://{bucket}/lake"})
 
 
 def object_store(settings: Settings) -> ObjectStore:

@@ -8,14 +8,12 @@ import json
 import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from minio import Minio
 
 from pipelines import local
 from pipelines.compile import compile_all
@@ -25,6 +23,7 @@ from pvforecast.lake.tables import CLOCKS, GENERATION, QUARANTINE, RAW_GENERATIO
 from pvforecast.settings import Settings, to_env
 from pvforecast.sources.pvdaq_samples import PARKS
 from tests.contract.tree import ROOT
+from tests.stack_fixtures import own_bucket
 
 pytestmark = pytest.mark.stack
 
@@ -47,10 +46,7 @@ class Run:
 @pytest.fixture(scope="module")
 def settings(infra: Settings) -> Settings:
     """A bucket of this module's own."""
-    bucket = f"pipelines-{uuid.uuid4().hex[:12]}"
-    keys = infra.s3_access_key.get_secret_value(), infra.s3_secret_key.get_secret_value()
-    Minio(infra.s3_endpoint.removeprefix("http://"), *keys, secure=False, region=infra.s3_region).make_bucket(bucket)
-    return infra.model_copy(update={"s3_bucket": bucket, "lake_uri": f"s3://{bucket}/lake"})
+    return own_bucket(infra, "pipelines")
 
 
 @pytest.fixture(scope="module")

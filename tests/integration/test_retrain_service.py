@@ -71,7 +71,7 @@ def test_an_event_leads_to_a_run_to_a_verdict_to_mlflow(trigger: Trigger) -> Non
     assert trigger.event()["run"]["mlflow_run_id"] == "abc123"
     ((as_of, reason, event_id),) = trigger.calls()
     assert (as_of, event_id) == ("2013-09-21T12:00:00+00:00", "event-0")
-    assert reason == "drift of pvdaq-50 on 2013-09-20: loss_or_soiling (cusum_clr)"
+    assert reason == "drift of pvdaq-50 on 2013-09-20: loss_or_soiling (cusum_level)"
 
 
 def test_the_same_event_at_once_and_again_is_one_run(trigger: Trigger) -> None:

@@ -193,7 +193,7 @@ def test_a_file_that_is_no_park_is_named(
 
 
 def test_pipelines_are_compiled_where_one_wants_them(nothing_runs: Path) -> None:
-    made = CliRunner().invoke(cli.app, ["pipeline", "compile", "--folder", str(nothing_runs / "out")])
+    made = CliRunner().invoke(cli.app, ["pipeline", "compile", str(nothing_runs / "out")])
     assert made.exit_code == 0
     made_names = {file.stem for file in (nothing_runs / "out").iterdir()}
     assert made_names == {"backfill", "ingestion", "maintenance", "training"}

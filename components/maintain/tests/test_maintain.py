@@ -15,6 +15,7 @@ from pvforecast.errors import DataError
 from pvforecast.lake.tables import GENERATION, MAINTENANCE
 from pvforecast.settings import Settings
 from tests.component_fixtures import Workshop, new_workshop
+from tests.stack_fixtures import own_bucket
 
 NOW = datetime.now(UTC).isoformat()
 
@@ -39,7 +40,7 @@ def test_without_its_models_it_merges_deletes_nothing_and_fails(tmp_path: Path) 
 
 @pytest.mark.stack
 def test_with_them_it_says_how_many_files_each_table_has(infra: Settings, tmp_path: Path) -> None:
-    workshop = Workshop(infra.model_copy(update={"lake_uri": str(tmp_path / "lake")}), tmp_path)
+    workshop = Workshop(own_bucket(infra, "maintain"), tmp_path)
     fill(workshop, 3)
     assert workshop.call(maintain, dsl.Markdown, dsl.Metrics, as_of=NOW) == {"processed/generation": 1}
     metrics = workshop.artifacts["maintain.metrics"].metadata
