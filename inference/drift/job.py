@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -88,7 +89,7 @@ def run(
     """
     if until is None and jobs > 1 and len(park_ids) > 1:
         parts = [(lake, park_ids[first::jobs], as_of) for first in range(jobs)]
-        with ProcessPoolExecutor(jobs) as pool:
+        with _pool(jobs) as pool:
             lines = sorted(itertools.chain(*pool.map(_all_at, parts)), key=lambda line: line.park_id)
         yield from _told(lake, lines, post, dry_run)
         return
@@ -141,8 +142,13 @@ def make_references(
     if jobs == 1 or len(parts) == 1:
         yield from map(_reference, parts)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    with _pool(jobs) as pool:
         yield from pool.map(_reference, parts)
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    """Fresh processes: the lake's reader runs threads, and a fork of them panics at its first read."""
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _reference(part: tuple[Lake, str, np.datetime64, datetime, bool, list[str]]) -> dict[str, Any]:

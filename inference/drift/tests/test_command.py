@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,22 @@ def test_a_reference_is_kept_unless_told_otherwise(lake: str, capsys: pytest.Cap
     assert _lines(capsys)[0]["reference_id"] == kept["reference_id"]
     assert main([*arguments, "--until", UNTIL, "--replace"], {}) == 0
     assert _lines(capsys)[0]["reference_id"] == kept["reference_id"]  # the same data make the same reference
+
+
+def test_processes_that_share_the_parks_answer_as_one_does(
+    tmp_path: Path, record: ParkRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = replace(record, site=replace(record.site, park_id="another"))
+    fill(Lake(str(tmp_path)), record, other)
+    common = ["--lake-uri", str(tmp_path), "--all", "--json", "--jobs"]
+    assert main(["reference", *common, "2", "--until", UNTIL], {}) == 0
+    assert {line["park_id"] for line in _lines(capsys)} == {record.site.park_id, "another"}
+    told = []
+    for jobs in ("1", "2"):
+        assert main(["check", *common, jobs, "--as-of", FROM], {}) == 0
+        told.append(_lines(capsys))
+    assert told[0] == told[1]
+    assert len(told[0]) == 2
 
 
 def test_a_day_without_metering_is_skipped_and_is_no_failure(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
