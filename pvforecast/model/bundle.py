@@ -129,6 +129,7 @@ class Bundle:
             "boosted": self.ensemble.levels,
             "seen_declination_deg": self.ensemble.seen,
             "calibration": self.calibration.tolist(),
+            "correction": self.corrector.strength if self.corrector else None,
             "snow": asdict(self.snow) if self.snow else None,
         }
         forests = {"level": self.ensemble.level, "ratio": self.ensemble.ratio}
@@ -203,6 +204,7 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
         features, expected = golden["features"].reshape(-1, len(spec)), golden["quantiles"]
         boosted, seen = tuple(info.pop("boosted")), info.pop("seen_declination_deg")
         snow = info.pop("snow", None)  # bundles of before it was learned have none
+        strength = info.pop("correction", None)
         forests = _forests(files["forests.arrow"])
         bundle = Bundle(
             Ensemble(
@@ -213,7 +215,7 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
                 forests.get("ratio"),
                 (float(seen[0]), float(seen[1])),
             ),
-            Corrector(spec.names, _booster(files["corrector.ubj"])) if files["corrector.ubj"] else None,
+            _corrector(spec.names, files["corrector.ubj"], strength),
             np.array(info.pop("calibration")),
             spec,
             tuple(info.pop("quantiles")),
@@ -238,6 +240,11 @@ def _booster(data: bytes) -> xgb.Booster:
     booster = xgb.Booster({"nthread": 1})
     booster.load_model(bytearray(data))
     return booster
+
+
+def _corrector(names: tuple[str, ...], data: bytes, strength: float | None) -> Corrector | None:
+    """Bundles of before the correction was weighed take all of it."""
+    return Corrector(names, _booster(data), 1.0 if strength is None else float(strength)) if data else None
 
 
 def _dependence(data: bytes, uri: str) -> Dependence:

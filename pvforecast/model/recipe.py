@@ -26,6 +26,7 @@ class Recipe:
     corrector_rounds : of the correction by recent output; 0: none.
     calibration_folds : stretches of days, each forecast by a model that has not seen it.
     without_weather : every so many rows, one is shown a second time without its weather.
+    method : counts the ways of learning: raised when the same settings learn something else from the same rows.
     """
 
     spec: FeatureSpec = DEFAULT_SPEC
@@ -48,6 +49,7 @@ class Recipe:
     calibration_folds: int = 3
     without_weather: int = 7
     seed: int = 20130101
+    method: int = 2
 
     @classmethod
     def for_records(cls, records: Iterable[ParkRecord], **settings: Any) -> Recipe:
@@ -78,7 +80,7 @@ class Recipe:
         """The inverse of `as_dict`; unknown settings of a newer version raise TypeError."""
         spec = FeatureSpec(tuple(values["spec"]["names"]), int(values["spec"]["version"]))
         levels = {name: tuple(values[name]) for name in ("quantiles", "boosted")}
-        return cls(**{**values, **levels, "spec": spec})
+        return cls(**{"method": 1, **values, **levels, "spec": spec})
 
     def params(self) -> dict[str, Any]:
         """For `xgboost.train`."""

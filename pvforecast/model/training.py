@@ -16,7 +16,7 @@ from pvforecast.errors import NotEnoughData
 from pvforecast.features.snow import lies
 from pvforecast.known import Floats
 from pvforecast.model import calibration, columns, corrector, ensemble, levels, snow
-from pvforecast.model.bundle import Bundle, centre, corrected
+from pvforecast.model.bundle import Bundle, centre
 from pvforecast.model.corrector import Corrector
 from pvforecast.model.recipe import Recipe
 from pvforecast.portfolio import Dependence
@@ -41,7 +41,8 @@ def train(
 
     The days are dealt into `calibration_folds` folds; each is forecast by an ensemble that has not seen it. Where those
     forecasts show that a park's level has changed for good, what it did before is scaled to what it does now. The
-    correction learns the errors that are left, and the calibration what is left of those. Rows of which it was known
+    correction learns the errors that are left, and the calibration what corrections that had not seen a day leave of
+    its errors. Rows of which it was known
     that snow lies are forecast so too, but only what is said of snow learns from them.
 
     Parameters
@@ -67,15 +68,16 @@ def train(
     if bare.sum() < MIN_ROWS:
         bare = np.ones(len(known), bool)
     target = np.clip(known.target, 0.0, 1.0)
-    raw = _unseen(known, target, shown, bare, recipe)
+    fold = folds(known, recipe.calibration_folds)
+    raw = _unseen(known, target, shown, fold, bare, recipe)
     changes = levels.find(known.where(bare), centre(raw[bare], recipe.quantiles)[:, 0])
     if changes:
         target = np.clip(levels.levelled(known, changes), 0.0, 1.0)
-        raw = _unseen(known, target, shown, bare, recipe)
-    correction = _correction(target[bare], shown[bare], raw[bare], recipe)
+        raw = _unseen(known, target, shown, fold, bare, recipe)
+    correction, shift = _correction(target, shown, raw, fold, bare, recipe)
     golden = np.linspace(0, len(known) - 1, _GOLDEN_ROWS).astype(int)
     where = calibration.cells(shown, known.lead_hours, names)
-    moved = corrected(raw, shown, recipe.quantiles, correction)
+    moved = np.clip(raw + shift[:, None], 0.0, 1.0)
     of_bare = (where[0][bare], where[1][bare], where[2][bare])
     moves = calibration.fit(moved[bare], target[bare], recipe.quantiles, of_bare)
     made = calibration.apply(moved, moves, recipe.quantiles, where)
@@ -152,15 +154,19 @@ def _snow(
 
 
 def _unseen(
-    rows: Rows, target: Floats, shown: npt.NDArray[np.float32], taught: npt.NDArray[np.bool_], recipe: Recipe
+    rows: Rows,
+    target: Floats,
+    shown: npt.NDArray[np.float32],
+    fold: npt.NDArray[np.int64],
+    taught: npt.NDArray[np.bool_],
+    recipe: Recipe,
 ) -> Floats:
     """Raw quantiles of each row by an ensemble that has not seen its stretch of days. Shape [n, levels].
 
     Parameters
     ----------
-    shown : the features that it is asked with. taught : rows to learn from. Shape [n].
+    shown : the features that it is asked with. fold : of `folds`. taught : rows to learn from. Shape [n].
     """
-    fold = folds(rows, recipe.calibration_folds)
     light = replace(recipe, booster_rows=recipe.booster_rows // recipe.calibration_folds)
     result = np.empty((len(rows), len(recipe.quantiles)))
     for number in range(recipe.calibration_folds):
@@ -183,10 +189,17 @@ def _with_less(features: npt.NDArray[np.float32], names: tuple[str, ...]) -> npt
     return result
 
 
-def _correction(target: Floats, shown: npt.NDArray[np.float32], raw: Floats, recipe: Recipe) -> Corrector | None:
+def _correction(
+    target: Floats,
+    shown: npt.NDArray[np.float32],
+    raw: Floats,
+    fold: npt.NDArray[np.int64],
+    taught: npt.NDArray[np.bool_],
+    recipe: Recipe,
+) -> tuple[Corrector | None, Floats]:
+    """The correction by recent output, and what it does to days that it has not seen, shape [n]."""
     names = recipe.spec.names
-    known = columns.has_recent(shown, names)
+    known = taught & columns.has_recent(shown, names)
     if recipe.corrector_rounds == 0 or known.sum() < _MIN_CORRECTED:
-        return None
-    forecast = centre(raw, recipe.quantiles)
-    return corrector.fit(shown, forecast, target, names, recipe)
+        return None, np.zeros(len(shown))
+    return corrector.fit(shown, centre(raw, recipe.quantiles), target, fold, taught, names, recipe)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pvforecast.dataset import Rows
 from pvforecast.evaluation import metrics
 from pvforecast.features import FeatureSpec
+from pvforecast.features.spec import RECENT
 from pvforecast.known import HOUR
 from pvforecast.model.bundle import Bundle
 from pvforecast.model.recipe import Recipe
@@ -30,15 +33,19 @@ EAGER = Recipe(
 )
 
 
-def simulated(n: int, seed: int) -> Rows:
-    """Output around ghi whose spread grows with it, and is twice as wide on the second day of lead."""
+def simulated(n: int, seed: int, spec: FeatureSpec = SPEC) -> Rows:
+    """Output around ghi whose spread grows with it, and is twice as wide on the second day of lead.
+
+    Further features of `spec` are noise.
+    """
     rng = np.random.default_rng(seed)
     level, lead = rng.uniform(0.2, 0.6, n), rng.integers(0, 48, n)
     spread = 0.15 * level * np.where(lead < 24, 1.0, 2.0)
     target = np.clip(level + spread * rng.standard_normal(n), 0, 1)
-    x = np.stack([level, rng.uniform(-1, 1, n), lead], axis=1).astype(np.float32)
+    noise = rng.uniform(0, 1, (n, len(spec) - len(SPEC)))
+    x = np.column_stack([level, rng.uniform(-1, 1, n), lead, noise]).astype(np.float32)
     issued_at = BEGIN + np.sort(rng.integers(0, 360, n)) * 24 * HOUR
-    return Rows(SPEC, np.full(n, "sim", object), issued_at, issued_at + lead * HOUR, x, target, np.ones(n, bool))
+    return Rows(spec, np.full(n, "sim", object), issued_at, issued_at + lead * HOUR, x, target, np.ones(n, bool))
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +81,13 @@ def test_the_band_is_wide_where_the_output_is_uncertain(bundle: Bundle, unseen: 
     quantiles = bundle.predict(unseen.features).astype(float)
     width, level = quantiles[:, 2] - quantiles[:, 0], unseen.features[:, 0]
     assert width[level > 0.5].mean() > 1.5 * width[level < 0.3].mean()
+
+
+def test_a_correction_that_learned_from_noise_makes_no_band_too_narrow() -> None:
+    """Errors that the correction has learned from say nothing of those to come."""
+    noisy = FeatureSpec((*SPEC.names, *RECENT))
+    bundle = train(simulated(3000, 1, noisy), replace(EAGER, spec=noisy, corrector_rounds=600), END)
+    assert bundle.corrector is not None
+    assert bundle.corrector.strength < 0.6
+    unseen = simulated(6000, 2, noisy)
+    assert coverage(bundle.predict(unseen.features).astype(float), unseen) >= 0.77  # calibrated on them: 0.755

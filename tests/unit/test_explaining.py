@@ -113,7 +113,9 @@ def test_the_correction_by_recent_output_is_told_as_recent_output(bundle: Bundle
     rows = np.tile(built.where(built.daylight).features, (6, 1))
     forecast = centre(bundle.ensemble.quantiles(rows, bundle.quantiles), bundle.quantiles)
     lately = np.nan_to_num(rows[:, recent(bundle.spec.names)[0]])
-    learned = corrector.fit(rows, forecast, forecast[:, 0] + 0.3 * (lately - lately.mean()), bundle.spec.names, QUICK)
+    target = forecast[:, 0] + 0.3 * (lately - lately.mean())
+    everything, fold = np.ones(len(rows), bool), np.arange(len(rows)) % 2
+    learned, _ = corrector.fit(rows, forecast, target, fold, everything, bundle.spec.names, QUICK)
     fixed = replace(bundle, corrector=learned)
     told = explaining.explain(fixed, known, NOW, 24)
     plain = explanation.groups_kw["recent output"]
