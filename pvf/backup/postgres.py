@@ -58,9 +58,9 @@ def _run(program: str, words: list[str], dsn: str) -> bytes:
     """The password travels by environment, since arguments are there for all to see."""
     known = conninfo.conninfo_to_dict(dsn)
     environment = {variable: str(known[name]) for name, variable in _VARIABLES.items() if known.get(name)}
-    path = {"PATH": os.environ.get("PATH", os.defpath)}
+    given = {name: os.environ[name] for name in ("PATH", *_VARIABLES.values()) if name in os.environ}
     command = [str(_find(program)), "--no-password", *words]
-    done = subprocess.run(command, env=path | environment, capture_output=True, check=False)
+    done = subprocess.run(command, env=given | environment, capture_output=True, check=False)
     if done.returncode != 0:
         raise DataError(f"{program} failed: {done.stderr.decode().strip()[-500:]}", field=str(known.get("dbname")))
     return done.stdout

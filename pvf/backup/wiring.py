@@ -23,7 +23,9 @@ def sources(settings: Settings, *, databases: bool = True) -> Sources:
         name, _, prefix = settings.lake_uri.removeprefix("s3://").partition("/")
         places["lake"] = Bucket(wiring.objects(settings.model_copy(update={"s3_bucket": name})), prefix)
     named = {"postgres": settings.postgres_dsn, "mlflow": settings.mlflow_dsn}
-    dsns = {name: dsn.get_secret_value() for name, dsn in named.items() if databases and dsn.get_secret_value()}
+    # MLflow's is an URL of SQLAlchemy's, which may name a driver
+    urls = {name: dsn.get_secret_value().replace("+psycopg://", "://", 1) for name, dsn in named.items()}
+    dsns = {name: url for name, url in urls.items() if databases and url}
     if not places and not dsns:
         hint = "set PVF_LAKE_URI, PVF_S3_ENDPOINT, PVF_POSTGRES_DSN, or start `pvf up`"
         raise InvalidInput("there is nothing to back up", field="settings", hint=hint)
