@@ -95,6 +95,13 @@ def _reference(options: argparse.Namespace, lake: Lake, parks: list[str]) -> int
     for made in job.make_references(
         lake, parks, options.until, stored_at, replace_old=options.replace, jobs=options.jobs
     ):
+        if made["status"] == job.WAITING:
+            if options.json:
+                print(json.dumps(made, sort_keys=True), flush=True)
+            print(f"drift: {_one_line(made['reason'])}", file=sys.stderr)
+            if not options.all:
+                return 1
+            continue
         summary = "{park_id}  {status}  {reference_id}  {kind}, {first} ... {until}".format(**made)
         print(json.dumps(made, sort_keys=True) if options.json else summary, flush=True)
     return 0
@@ -177,7 +184,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     accept.add_argument("--change-at", type=_day, required=True, metavar="DATE", help="the first day of the change")
     check.add_argument("--until", type=_instant, metavar="ISO", help="replay the daily checks from --as-of to here")
     check.add_argument("--keep-going", action="store_true", help="a replay goes on after an event")
-    reference.add_argument("--until", type=_instant, required=True, metavar="ISO", help="use what was known by then")
+    reference.add_argument("--until", type=_instant, default=now, metavar="ISO", help="use what was known by then; now")
     reference.add_argument("--replace", action="store_true", help="make a new one where a park has one already")
     return parser
 

@@ -26,6 +26,7 @@ Post = Callable[[Sequence[dict[str, Any]]], dict[str, int | str]]
 """Events in, what became of each out, by its id."""
 
 OK, DRIFT, SKIPPED, FAILED = "ok", "drift", "skipped", "failed"
+WAITING = "waiting"  # for enough days of a reference
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def make_references(
 ) -> Iterator[dict[str, Any]]:
     """Make and store the reference of each park from what was known at `until`.
 
-    A park that has one keeps it unless `replace_old`. A young park borrows seasons from all others in the lake.
+    A park that has one keeps it unless `replace_old`; one with too few days waits, and is asked again the next time. A
+    young park borrows seasons from all others in the lake.
     """
     everyone = store.park_ids(lake)
     parts = [(lake, park_id, until, stored_at, replace_old, everyone) for park_id in park_ids]
@@ -158,10 +160,13 @@ def _reference(part: tuple[Lake, str, np.datetime64, datetime, bool, list[str]])
         return _described(existing[0], "kept")
     versions = {table.name: delta.version() for table in (GENERATION, WEATHER) if (delta := lake.delta(table))}
     record = records.load(lake, park_id, hourly=True)
-    reference = make(record, until, data_versions=versions)
-    if reference.kind == PROVISIONAL:
-        others = [records.load(lake, other, hourly=True) for other in everyone if other != park_id]
-        reference = make(record, until, others, data_versions=versions)
+    try:
+        reference = make(record, until, data_versions=versions)
+        if reference.kind == PROVISIONAL:
+            others = [records.load(lake, other, hourly=True) for other in everyone if other != park_id]
+            reference = make(record, until, others, data_versions=versions)
+    except NotEnoughData as error:
+        return {"park_id": park_id, "status": WAITING, "reason": str(error)}
     store.save(lake, reference, stored_at)
     return _described(reference, "made")
 

@@ -44,7 +44,7 @@ OF_OTHERS = {
     "serving.kserve.io/v1beta1": {"InferenceService"},
     "eventing.knative.dev/v1": {"Broker", "Trigger"},
     "sources.knative.dev/v1": {"SinkBinding"},
-    "gateway.networking.k8s.io/v1": {"Gateway", "GRPCRoute", "HTTPRoute"},
+    "gateway.networking.k8s.io/v1": {"BackendTLSPolicy", "Gateway", "HTTPRoute"},
     "gateway.envoyproxy.io/v1alpha1": {
         *("BackendTrafficPolicy", "ClientTrafficPolicy", "EnvoyExtensionPolicy", "EnvoyProxy", "HTTPRouteFilter"),
         "SecurityPolicy",
@@ -116,11 +116,12 @@ def test_everything_that_runs_is_here(overlay: str, manifests: list[Manifest]) -
         "Deployment/mlflow",
         "Deployment/fleet-metrics",
         "CronJob/drift-check",
+        "CronJob/drift-references",
         "Job/migrate",
         "Job/pipeline-schedule",
     }
     stores = {"StatefulSet/postgres", "StatefulSet/seaweedfs", "StatefulSet/mosquitto"}
-    assert set(rendered.pods(manifests)) == ours | (stores if overlay == "dev" else set())
+    assert set(rendered.pods(manifests)) == ours | (stores if overlay == "dev" else {"CronJob/backup"})
 
 
 def test_containers_are_bounded_and_probed(manifests: list[Manifest]) -> None:
@@ -210,9 +211,10 @@ def test_mlflow_s_server_accepts_its_arguments() -> None:
     assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", done.stdout))
 
 
-def test_the_drift_job_accepts_its_arguments(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["drift-check", "drift-references"])
+def test_the_drift_jobs_accept_their_arguments(name: str, tmp_path: Path) -> None:
     """It gets as far as the lake, which is empty here (1); a wrong call would end with 2."""
-    (container,) = rendered.pods(rendered.objects("prod"))["CronJob/drift-check"]["spec"]["containers"]
+    (container,) = rendered.pods(rendered.objects("prod"))[f"CronJob/{name}"]["spec"]["containers"]
     command = [str(ROOT / ".venv-drift" / "bin" / "python"), *container["command"][1:], *container["args"]]
     environment = {**os.environ, "PVF_LAKE_URI": str(tmp_path)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)

@@ -15,6 +15,8 @@ from pvf.stack import gateway_config, gateway_errors, gateway_options, mosquitto
 from tests import rendered
 from tests.rendered import NAME, OVERLAYS, ROOT, Manifest
 
+ANY_POD = "pods.pvforecast"  # the name that Prometheus asks each of our pods by
+
 
 @pytest.fixture(scope="module", params=OVERLAYS)
 def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
@@ -70,12 +72,81 @@ def test_settings_name_services_of_this_namespace(manifests: list[Manifest]) -> 
     services = rendered.of_kind(manifests, "Service")
     namespace = services["forecast-api"]["metadata"]["namespace"]
     for key in ("PVF_PREDICTION_LOG_URL", "PVF_MLFLOW_URI", "PVF_TRANSFORMER_URL"):
-        host, _, port = settings(manifests)[key].removeprefix("http://").partition(":")
+        scheme, _, address = settings(manifests)[key].partition("://")
+        host, _, port = address.partition(":")
         name, _, rest = host.partition(".")
         assert rest in ("", f"{namespace}.svc"), key
-        assert int(port or 80) in {p["port"] for p in services[name]["spec"]["ports"]}, key
+        asked = int(port or {"http": 80, "https": 443}[scheme])
+        assert asked in {p["port"] for p in services[name]["spec"]["ports"]}, key
     url = settings(manifests)["PVF_MLFLOW_URI"].removeprefix("http://")
     assert url in settings(manifests)["MLFLOW_SERVER_ALLOWED_HOSTS"].split(","), "MLflow refuses other host names"
+
+
+def certificates(manifests: list[Manifest]) -> dict[str, set[str]]:
+    """Secret -> the names that its certificate is for, of our own authority's."""
+    return {
+        m["spec"]["secretName"]: set(m["spec"].get("dnsNames", []))
+        for m in manifests
+        if m["kind"] == "Certificate" and m["spec"]["issuerRef"]["name"] == "pvforecast-ca"
+    }
+
+
+def shown(pod: Manifest) -> str | None:
+    """The Secret with the certificate that a pod's servers show."""
+    folders = {v["value"] for c in pod["spec"]["containers"] for v in c.get("env", []) if v["name"] == "PVF_TLS_FOLDER"}
+    if not folders:
+        return None
+    (folder,) = folders
+    names = {m["name"] for c in pod["spec"]["containers"] for m in c["volumeMounts"] if m["mountPath"] == folder}
+    (secret,) = [v["secret"]["secretName"] for v in pod["spec"]["volumes"] if v["name"] in names]
+    return str(secret)
+
+
+def test_our_servers_show_certificates_for_the_names_they_are_asked_by(manifests: list[Manifest]) -> None:
+    issuers, made = rendered.of_kind(manifests, "Issuer"), certificates(manifests)
+    assert "pvforecast-ca" in issuers
+    services = rendered.of_kind(manifests, "Service")
+    servers = {w.partition("/")[2]: p for w, p in rendered.pods(manifests).items() if shown(p)}
+    assert set(servers) == {
+        *("pv-forecast", "forecast-stream", "forecast-page", "prediction-log", "telemetry", "fleet-metrics")
+    }
+    for name, pod in servers.items():
+        called = {n for n, s in services.items() if s["spec"]["selector"].items() <= pod["labels"].items()}
+        assert called | {ANY_POD} == made[str(shown(pod))], name
+        for container in pod["spec"]["containers"]:
+            assert {"name": "PVF_TLS_FOLDER", "value": "/etc/pvforecast/tls"} in container["env"], name
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                assert container[probe].get("httpGet", {"scheme": "HTTPS"})["scheme"] == "HTTPS", name
+
+
+def test_the_gateway_verifies_every_service_it_sends_to(manifests: list[Manifest]) -> None:
+    verified = {}
+    for policy in rendered.of_kind(manifests, "BackendTLSPolicy").values():
+        (target,), validation = policy["spec"]["targetRefs"], policy["spec"]["validation"]
+        (authority,) = validation["caCertificateRefs"]
+        assert validation["hostname"] in certificates(manifests)[authority["name"]]
+        verified[target["name"]] = authority["name"]
+    routes = rendered.of_kind(manifests, "HTTPRoute").values()
+    backends = {ref["name"] for r in routes for rule in r["spec"]["rules"] for ref in rule.get("backendRefs", [])}
+    assert set(verified) == backends
+    proxy = rendered.of_kind(manifests, "EnvoyProxy")["pvforecast"]["spec"]["backendTLS"]
+    assert proxy["alpnProtocols"] == ["h2", "http/1.1"], "gRPC's server insists on h2"
+
+
+def test_prometheus_scrapes_every_port_of_ours_and_verifies_it(manifests: list[Manifest]) -> None:
+    monitor = rendered.of_kind(manifests, "PodMonitor")["pvforecast"]["spec"]
+    endpoints = {endpoint["port"]: endpoint for endpoint in monitor["podMetricsEndpoints"]}
+    left_out = {value for rule in monitor["selector"]["matchExpressions"] for value in rule["values"]}
+    for where, pod in rendered.pods(manifests).items():
+        for container in pod["spec"]["containers"]:
+            for port in container.get("ports", []):
+                if pod["labels"][NAME] in left_out:
+                    continue
+                endpoint = endpoints[port["name"]]
+                assert endpoint.get("scheme", "http") == ("https" if shown(pod) else "http"), where
+                if shown(pod):
+                    assert endpoint["tlsConfig"]["serverName"] in certificates(manifests)[str(shown(pod))], where
+                    assert endpoint["tlsConfig"]["ca"]["secret"]["name"] in certificates(manifests), where
 
 
 def test_transformer_and_predictor_agree_on_their_port(manifests: list[Manifest]) -> None:
@@ -85,6 +156,7 @@ def test_transformer_and_predictor_agree_on_their_port(manifests: list[Manifest]
         ]
         port = predictor["args"][predictor["args"].index("--grpc-port") + 1]
         assert settings(manifests)["PVF_PREDICTOR_GRPC"] == f"127.0.0.1:{port}"
+        assert predictor["args"][predictor["args"].index("--grpc-host") + 1] == "127.0.0.1", "it is not encrypted"
     names = [c["name"] for c in rendered.pods(manifests)["InferenceService/pv-forecast"]["spec"]["containers"]]
     assert names == ["kserve-container", "transformer-container"]  # KServe knows them by these
 
@@ -94,7 +166,8 @@ def test_the_bundle_belongs_to_the_deployer(manifests: list[Manifest]) -> None:
     (service,) = [m for m in manifests if m["kind"] == "InferenceService"]
     assert cluster.BUNDLE_URI not in service["spec"]["predictor"].get("annotations", {})
     for container in service["spec"]["predictor"]["containers"]:
-        pins = {v["name"]: v["valueFrom"]["fieldRef"]["fieldPath"] for v in container["env"]}
+        fields = [v for v in container["env"] if "valueFrom" in v]
+        pins = {v["name"]: v["valueFrom"]["fieldRef"]["fieldPath"] for v in fields}
         assert pins["PVF_BUNDLE_URI"] == f"metadata.annotations['{cluster.BUNDLE_URI}']"
         assert pins["PVF_MODEL_VERSION"] == f"metadata.annotations['{cluster.MODEL_VERSION}']"
 

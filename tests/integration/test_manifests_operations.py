@@ -116,6 +116,7 @@ def test_an_idle_dev_sleeps() -> None:
     assert {m["spec"]["scaleTargetRef"]["name"] for m in scaled.values()} == {
         "pv-forecast-predictor",
         "forecast-stream",
+        "forecast-page",
         "prediction-log",
     }
     assert {m["spec"]["minReplicaCount"] for m in scaled.values()} == {0}
@@ -129,6 +130,28 @@ def test_nothing_runs_on_gpu_nodes(standing: list[Manifest]) -> None:
         node = pod["spec"]["affinity"]["nodeAffinity"]
         (term,) = node["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
         assert term["matchExpressions"] == [{"key": "nvidia.com/gpu.present", "operator": "DoesNotExist"}], where
+
+
+def test_jobs_by_the_clock_never_run_beside_themselves(manifests: list[Manifest]) -> None:
+    for name, job in rendered.of_kind(manifests, "CronJob").items():
+        spec = job["spec"]
+        assert (spec["concurrencyPolicy"], spec["timeZone"]) == ("Forbid", "Etc/UTC"), name
+        assert spec["startingDeadlineSeconds"], name
+        assert spec["jobTemplate"]["spec"]["activeDeadlineSeconds"], name
+
+
+def test_a_backup_with_databases_has_their_keys_and_the_way_there(tmp_path: Path) -> None:
+    manifests = rendered.parsed(rendered.text(_kustomization(tmp_path, "prod", ["database-backups"])))
+    backup = rendered.pods(manifests)["CronJob/backup"]
+    assert backup["labels"]["pvforecast.io/uses-postgres"] == "true"
+    names = {name for kind, name, _ in rendered.sources(backup["spec"]) if kind == "Secret"}
+    assert names == {"pvforecast-s3", "pvforecast-postgres", "pvforecast-mlflow"}
+    (container,) = backup["spec"]["containers"]
+    assert container["args"] == ["backup", "create", "--databases"]
+    folder = rendered.of_kind(manifests, "ConfigMap")
+    (settings,) = [m["data"] for n, m in folder.items() if n.startswith("pvforecast-settings-")]
+    assert settings["PGSSLROOTCERT"].rpartition("/")[0] in {m["mountPath"] for m in container["volumeMounts"]}
+    assert settings["PVF_BACKUP_URI"].startswith("s3://")
 
 
 def test_jobs_are_made_anew_by_gitops_tools(manifests: list[Manifest]) -> None:
@@ -185,6 +208,10 @@ def _references(m: Manifest) -> frozenset[tuple[str, str]]:
             found |= {(ref["kind"], ref["name"]) for ref in filters}
         case "SecurityPolicy" | "ClientTrafficPolicy" | "BackendTrafficPolicy":
             found |= {(target["kind"], target["name"]) for target in spec["targetRefs"]}
+        case "BackendTLSPolicy":
+            found |= {(target["kind"], target["name"]) for target in spec["targetRefs"]}
+        case "Certificate":
+            found |= {(ref["kind"], ref["name"]) for ref in [spec["issuerRef"]] if ref["kind"] == "Issuer"}
         case "Trigger":
             found |= {("Broker", spec["broker"]), ("Service", spec["subscriber"]["ref"]["name"])}
         case "SinkBinding":

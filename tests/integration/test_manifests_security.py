@@ -149,12 +149,13 @@ def test_secrets_reach_only_who_needs_them(overlay: str, manifests: list[Manifes
         "forecast-page",
         "telemetry",
         "drift-check",
+        "drift-references",
         "retrain-trigger",
         "mlflow",
         "fleet-metrics",
     }
     wanted = {
-        "pvforecast-s3": s3 | ({"seaweedfs"} if overlay == "dev" else set()),
+        "pvforecast-s3": s3 | ({"seaweedfs"} if overlay == "dev" else {"backup"}),
         "pvforecast-postgres": {
             "forecast-page",
             "prediction-log",
@@ -165,6 +166,11 @@ def test_secrets_reach_only_who_needs_them(overlay: str, manifests: list[Manifes
         },
         "pvforecast-mlflow": {"mlflow", "migrate"},
         "pvforecast-mqtt": {"telemetry"},
+        "forecast-api-tls": {"pv-forecast"},
+    }
+    wanted |= {
+        f"{app}-tls": {app}
+        for app in ("forecast-stream", "forecast-page", "prediction-log", "telemetry", "fleet-metrics")
     }
     if overlay == "dev":
         wanted |= {name: {"postgres"} for name in ("postgres-passwords", "postgres-tls")}
@@ -223,12 +229,13 @@ def test_what_each_pod_may_reach_and_be_reached_by(overlay: str, manifests: list
         "prediction-log": {"to-postgres"},
         "telemetry": {"to-s3", "to-mqtt"},
         "drift-check": {"to-s3", "to-postgres", "to-broker"},
+        "drift-references": {"to-s3"},
         "retrain-trigger": {"to-s3", "to-postgres", "to-mlflow", "to-kfp", "to-broker"},
         "mlflow": {"to-s3", "to-postgres"},
         "fleet-metrics": {"to-s3", "to-postgres", "to-kfp"},
         "migrate": {"to-postgres"},
         "pipeline-schedule": {"to-kfp"},
-        **({"postgres": set(), "seaweedfs": set(), "mosquitto": set()} if overlay == "dev" else {}),
+        **({"postgres": set(), "seaweedfs": set(), "mosquitto": set()} if overlay == "dev" else {"backup": {"to-s3"}}),
     }
     into = {
         "pv-forecast": {"gateway-to-forecasts", "forecasts-from-page"},
@@ -300,13 +307,15 @@ def test_who_has_a_store_s_keys_has_the_way_there(manifests: list[Manifest]) -> 
                 assert (f"pvforecast.io/uses-{store}" in pod["labels"]) == bool(held & names), f"{where}: {store}"
 
 
-def test_tls_ends_at_the_gateway_and_postgres_is_verified(overlay: str, manifests: list[Manifest]) -> None:
+def test_gateway_and_services_speak_tls_and_postgres_is_verified(overlay: str, manifests: list[Manifest]) -> None:
     (listener,) = rendered.of_kind(manifests, "Gateway")["pvforecast"]["spec"]["listeners"]
     assert (listener["protocol"], listener["tls"]["mode"]) == ("HTTPS", "Terminate")
     certificates = {m["spec"]["secretName"] for m in manifests if m["kind"] == "Certificate"}
     assert listener["tls"]["certificateRefs"][0]["name"] in certificates
     assert rendered.of_kind(manifests, "ClientTrafficPolicy")["clients"]["spec"]["tls"]["minVersion"] == "1.2"
     (settings,) = [m["data"] for m in manifests if m["metadata"]["name"].startswith("pvforecast-settings-")]
+    assert settings["PVF_TRANSFORMER_URL"].startswith("https://")
+    assert settings["PVF_PREDICTION_LOG_URL"].startswith("https://")
     folder = settings["PGSSLROOTCERT"].rpartition("/")[0]
     for where, container in rendered.containers(manifests):
         names = {source["secretRef"]["name"] for source in container.get("envFrom", []) if "secretRef" in source}

@@ -14,7 +14,7 @@ import pytest
 from inference.drift import events
 from inference.drift.__main__ import main
 from inference.drift.tests.lakes import fill
-from inference.drift.tests.parks import SITE, tampered
+from inference.drift.tests.parks import SITE, simulated, tampered
 from pvforecast.known import ParkRecord
 from pvforecast.lake import Lake
 
@@ -215,3 +215,18 @@ def test_the_example_is_what_the_job_emits(lake: str, capsys: pytest.CaptureFixt
     assert event["data"].keys() == example["data"].keys()
     assert event["data"]["alarms"][0].keys() == example["data"]["alarms"][0].keys()
     assert event["data"]["distances"][0].keys() == example["data"]["distances"][0].keys()
+
+
+def test_a_park_with_too_few_days_waits_and_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which is how a daily run finds new parks; asked for by its name, it is an error."""
+    uri, until = str(tmp_path), "2022-06-01T12:00:00Z"
+    young = simulated("2022-05-20", 8, site=replace(SITE, park_id="a-young-one"))
+    fill(Lake(uri), young, simulated("2022-04-01", 60))
+    call = ["reference", "--lake-uri", uri, "--until", until, "--json"]
+    assert main([*call, "--all"], {}) == 0
+    waiting, made = _lines(capsys)
+    assert (waiting["park_id"], waiting["status"], made["status"]) == ("a-young-one", "waiting", "made")
+    assert "at least 14" in waiting["reason"]
+    assert main([*call, "--all"], {}) == 0
+    assert [line["status"] for line in _lines(capsys)] == ["waiting", "kept"]
+    assert main([*call, "--park", "a-young-one"], {}) == 1
