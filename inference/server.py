@@ -28,6 +28,7 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from inference import web
 from inference.measured import MeasuredCalls
 from inference.protocol import MAX_MESSAGE_BYTES, Refusal, RefusedError
+from inference.tls import Certificate
 from pvforecast.errors import InvalidInput, NotReady, PvForecastError
 
 log = logging.getLogger(__name__)
@@ -43,12 +44,15 @@ class Rpc:
     ----------
     servicer : makes it on KServe's data plane.
     max_message_bytes : of what comes in.
+    certificate : without one it is not encrypted, as between two processes of one pod.
     """
 
+    host: str
     port: int
     servicer: Callable[[DataPlane, ModelRepositoryExtension], InferenceServicer]
     interceptor: grpc.aio.ServerInterceptor
     max_message_bytes: int = MAX_MESSAGE_BYTES
+    certificate: Certificate | None = None
 
 
 async def serve(
@@ -60,6 +64,7 @@ async def serve(
     host: str,
     http_port: int,
     rpc: Rpc | None = None,
+    certificate: Certificate | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, finish what is under way, return.
 
@@ -67,6 +72,7 @@ async def serve(
     ----------
     build_app : makes the HTTP application on KServe's data plane.
     lifespan : entered before the ports answer requests, left after the last one is answered.
+    certificate : of HTTP.
 
     Raises
     ------
@@ -79,14 +85,15 @@ async def serve(
     repository.update(model)
     data_plane = DataPlane(model_registry=repository)
     listener = web.listen(host, http_port)
-    grpc_server = _grpc_server(name, data_plane, repository, host, rpc) if rpc else None
-    log.info("%s listens on http://%s:%d%s", name, host, http_port, f", grpc {host}:{rpc.port}" if rpc else "")
+    grpc_server = _grpc_server(name, data_plane, repository, rpc) if rpc else None
+    scheme, beside = "https" if certificate else "http", f", grpc {rpc.host}:{rpc.port}" if rpc else ""
+    log.info("%s listens on %s://%s:%d%s", name, scheme, host, http_port, beside)
     async with lifespan(), _started(grpc_server):
-        await web.serve(build_app(data_plane), listener)
+        await web.serve(build_app(data_plane), listener, certificate)
     log.info("%s stopped", name)
 
 
-def _grpc_server(name: str, data_plane: DataPlane, repository: ModelRepository, host: str, rpc: Rpc) -> grpc.aio.Server:
+def _grpc_server(name: str, data_plane: DataPlane, repository: ModelRepository, rpc: Rpc) -> grpc.aio.Server:
     server = grpc.aio.server(
         interceptors=(MeasuredCalls(name), rpc.interceptor),
         options=[
@@ -98,10 +105,32 @@ def _grpc_server(name: str, data_plane: DataPlane, repository: ModelRepository, 
     servicer = rpc.servicer(data_plane, _ClosedRepository(repository))
     add_GRPCInferenceServiceServicer_to_server(servicer, server)
     try:
-        server.add_insecure_port(f"{host}:{rpc.port}")
+        if rpc.certificate is None:
+            server.add_insecure_port(f"{rpc.host}:{rpc.port}")
+        else:
+            server.add_secure_port(f"{rpc.host}:{rpc.port}", _credentials(rpc.certificate))
     except RuntimeError as error:
-        raise web.taken(host, rpc.port, "the gRPC port is taken") from error
+        raise web.taken(rpc.host, rpc.port, "the gRPC port is taken") from error
     return server
+
+
+def _credentials(certificate: Certificate) -> grpc.ServerCredentials:
+    """Asked for each new connection which certificate to show."""
+    shown = certificate.pair
+
+    def newer() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal shown
+        if shown == certificate.pair:
+            return None
+        shown = certificate.pair
+        return _configuration(shown)
+
+    return grpc.dynamic_ssl_server_credentials(_configuration(shown), newer)
+
+
+def _configuration(pair: tuple[bytes, bytes]) -> grpc.ServerCertificateConfiguration:
+    chain, key = pair
+    return grpc.ssl_server_certificate_configuration([(key, chain)])
 
 
 @contextlib.asynccontextmanager

@@ -15,6 +15,7 @@ from typing import NoReturn
 import uvicorn
 from starlette.types import ASGIApp
 
+from inference.tls import Certificate
 from pvforecast.errors import PvForecastError, StackError
 
 log = logging.getLogger(__name__)
@@ -70,15 +71,25 @@ def taken(host: str, port: int, reason: str) -> StackError:
     )
 
 
-async def serve(app: ASGIApp, listener: socket.socket) -> None:
-    """Answer until SIGTERM or SIGINT, finish what is under way, return."""
+async def serve(app: ASGIApp, listener: socket.socket, certificate: Certificate | None = None) -> None:
+    """Answer until SIGTERM or SIGINT, finish what is under way, return. With a certificate over HTTPS alone."""
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_keep_alive=65, timeout_graceful_shutdown=GRACE_S
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=65,
+        timeout_graceful_shutdown=GRACE_S,
+        ssl_context_factory=(lambda _config, _default: certificate.context) if certificate else None,
     )
     http = _Http(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, setattr, http, "should_exit", True)
-    await http.serve(sockets=[listener])
+    follow = asyncio.create_task(certificate.follow()) if certificate else None
+    try:
+        await http.serve(sockets=[listener])
+    finally:
+        if follow is not None:
+            follow.cancel()
 
 
 class _Http(uvicorn.Server):

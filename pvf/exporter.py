@@ -5,10 +5,13 @@ Series: two a park for at most `MOST_PARKS` parks (those with the oldest data ar
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from typing import cast
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -17,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from inference import metrics
 from inference.metric_names import MOST_PARKS
+from inference.tls import Certificate
 from pvf import drift_metrics, holdout_metrics, loop_metrics, overview
 from pvf.overview import Overview
 from pvforecast.errors import PvForecastError
@@ -65,7 +69,15 @@ def serve(settings: Settings, host: str, port: int) -> WSGIServer:
     registry.register(drift_metrics.newest(settings))
     for _ in registry.collect():
         pass
-    server, _ = start_http_server(port, addr=host, registry=registry)
+    folder = settings.tls_folder
+    if folder is None:
+        return start_http_server(port, addr=host, registry=registry)[0]
+    Certificate(folder)  # its error says what is wrong with the files
+    server, _ = start_http_server(
+        port, addr=host, registry=registry, certfile=str(folder / "tls.crt"), keyfile=str(folder / "tls.key")
+    )
+    certificate = Certificate(folder, cast(ssl.SSLSocket, server.socket).context)
+    threading.Thread(target=asyncio.run, args=(certificate.follow(),), name="certificate", daemon=True).start()
     return server
 
 

@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     mqtt_user: str = ""
     mqtt_password: SecretStr = SecretStr("")
     telemetry_url: str = ""
+    tls_folder: Path | None = None  # tls.crt, tls.key and ca.crt between our own services; None: plain HTTP
     park_access_file: Path | None = None  # which client may see which parks; absent: every client sees all
 
     weather_source: str = "pvdaq_samples"  # of a pipeline run that names no other

@@ -25,8 +25,9 @@ def prometheus(
     groups: Sequence[dict[str, Any]] = (),
     alertmanager: str = "",
     every: str = "1s",
+    tls: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
-    """Scrapes each job's (host:port, path); yields its URL."""
+    """Scrapes each job's (host:port, path), with `tls` over HTTPS; yields its URL."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": list(groups)}))
     config: dict[str, Any] = {
@@ -34,6 +35,7 @@ def prometheus(
         "rule_files": [str(folder / "rules.yaml")],
         "scrape_configs": [
             {"job_name": job, "metrics_path": path, "static_configs": [{"targets": [address]}]}
+            | ({"scheme": "https", "tls_config": dict(tls)} if tls else {})
             for job, (address, path) in targets.items()
         ],
     }

@@ -94,14 +94,15 @@ class Serving:
     env: dict[str, str]
     ports: dict[str, int]
     services: dict[str, Service] = field(default_factory=dict)
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.ports['transformer']}"
+        return f"{self.scheme}://127.0.0.1:{self.ports['transformer']}"
 
     @property
     def predictor_url(self) -> str:
-        return f"http://127.0.0.1:{self.ports['predictor']}"
+        return f"{self.scheme}://127.0.0.1:{self.ports['predictor']}"
 
     @property
     def grpc(self) -> str:
@@ -109,7 +110,7 @@ class Serving:
 
     @property
     def sink_url(self) -> str:
-        return f"http://127.0.0.1:{self.ports['sink']}"
+        return f"{self.scheme}://127.0.0.1:{self.ports['sink']}"
 
     @property
     def dsn(self) -> str:
@@ -168,7 +169,7 @@ def _prepare(infra: Settings, folder: Path, env: dict[str, str]) -> Serving:
     with psycopg.connect(dsn) as connection:
         connection.execute(f'CREATE SCHEMA "{unique}"'.encode())
     ports = dict(zip(("predictor", "grpc", "transformer", "sink"), free_ports(4), strict=True))
-    made = Serving(settings, store, folder, {}, ports)
+    made = Serving(settings, store, folder, {}, ports, scheme="https" if "PVF_TLS_FOLDER" in env else "http")
     made.env = to_env(settings) | {
         "PVF_POSTGRES_DSN": f"{dsn}{'&' if '?' in dsn else '?'}options=-csearch_path%3D{unique}",
         "PVF_PREDICTOR_GRPC": made.grpc,

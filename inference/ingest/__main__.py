@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from inference import web
+from inference import tls, web
 from inference.ingest import options
 from inference.ingest.app import build_app
 from inference.ingest.service import Service
@@ -35,11 +35,12 @@ def _started() -> Service:
 
 
 async def _serve(host: str, port: int) -> None:
+    certificate = tls.certificate(settings.load())
     listener = web.listen(host, port)
     service = await asyncio.to_thread(_started)
-    log.info("telemetry listens on http://%s:%d", host, port)
+    log.info("telemetry listens on %s:%d", host, port)
     try:
-        await web.serve(build_app(service.metrics, service.troubles, service.dead), listener)
+        await web.serve(build_app(service.metrics, service.troubles, service.dead), listener, certificate)
     finally:
         await asyncio.to_thread(service.stop)
     log.info("telemetry stopped")

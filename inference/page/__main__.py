@@ -7,7 +7,7 @@ import logging
 
 import httpx
 
-from inference import web
+from inference import tls, web
 from inference.page.app import Page, build_app
 from inference.page.facts import Facts
 from inference.page.fleet import Fleet
@@ -26,11 +26,12 @@ async def _serve(host: str, port: int) -> None:
     if not config.transformer_url:
         raise InvalidInput("it is not set", field="PVF_TRANSFORMER_URL", hint="e.g. http://127.0.0.1:8080")
     access = ParkAccess(config.park_access_file)
+    certificate, verify = tls.certificate(config), tls.trusted(config)
     listener = web.listen(host, port)
     follow = asyncio.create_task(_follow(access))
     url = config.transformer_url.split(",")[0].strip()
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=15.0, trust_env=False) as transformer:
+        async with httpx.AsyncClient(base_url=url, timeout=15.0, trust_env=False, verify=verify) as transformer:
             page = Page(
                 Fleet(lambda: fleet.registered(wiring.lake(config))),
                 Facts(config.postgres_dsn.get_secret_value()),
@@ -38,8 +39,8 @@ async def _serve(host: str, port: int) -> None:
                 object_store(config, timeout_s=2.0),
                 transformer,
             )
-            log.info("page listens on http://%s:%d", host, port)
-            await web.serve(build_app(page), listener)
+            log.info("page listens on %s:%d", host, port)
+            await web.serve(build_app(page), listener, certificate)
     finally:
         follow.cancel()
     log.info("page stopped")

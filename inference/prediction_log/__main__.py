@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from inference import web
+from inference import tls, web
 from inference.prediction_log import retention
 from inference.prediction_log.sink import build_app
 from inference.prediction_log.writer import Writer
@@ -20,12 +20,13 @@ async def _serve(host: str, port: int) -> None:
     dsn, days = config.postgres_dsn.get_secret_value(), config.prediction_log_days
     if not dsn:
         raise InvalidInput("it is not set", field="PVF_POSTGRES_DSN", hint="e.g. postgresql://pvf@127.0.0.1:5432/pvf")
+    certificate = tls.certificate(config)
     listener = web.listen(host, port)
-    log.info("prediction log listens on http://%s:%d", host, port)
+    log.info("prediction log listens on %s:%d", host, port)
     writer = Writer(dsn, days)
     tasks = [asyncio.create_task(work) for work in (writer.run(), retention.keep(dsn, days))]
     try:
-        await web.serve(build_app(writer), listener)
+        await web.serve(build_app(writer), listener, certificate)
     finally:
         for task in tasks:
             task.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -63,6 +64,7 @@ class Emitter:
         folder: Path,
         *,
         namespace: str = "local",
+        verify: ssl.SSLContext | bool = True,
         queue_pairs: int = 1_000,
         timeout_s: float = 2.0,
         spool_bytes: int = 64 * 2**20,
@@ -74,7 +76,7 @@ class Emitter:
         self._namespace = namespace
         self._queue: queue.Queue[Pair] = queue.Queue(queue_pairs)
         self._spool = _spool(folder, spool_bytes, segment_bytes)
-        self._http = httpx.Client(timeout=timeout_s, trust_env=False)
+        self._http = httpx.Client(timeout=timeout_s, trust_env=False, verify=verify)
         self._senders = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="prediction-log-send")
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._stopping = threading.Event()

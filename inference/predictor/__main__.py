@@ -13,7 +13,7 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.rest.server import metrics_handler
 from kserve.protocol.rest.v2_endpoints import V2Endpoints
 
-from inference import server, web
+from inference import server, tls, web
 from inference.deployed import DeployedPointer, Deployment
 from inference.predictor.model import Predictor
 from inference.predictor.reload import Reloader
@@ -36,8 +36,9 @@ def build_app(data_plane: DataPlane) -> FastAPI:
     return app
 
 
-async def _serve(host: str, http_port: int, grpc_port: int) -> None:
-    store = object_store(settings.load(), timeout_s=5.0)
+async def _serve(host: str, http_port: int, grpc_host: str, grpc_port: int) -> None:
+    config = settings.load()
+    store = object_store(config, timeout_s=5.0)
     uri = os.environ.get("PVF_BUNDLE_URI")
     pinned = Deployment.pinned(uri, os.environ.get("PVF_MODEL_VERSION")) if uri else None
     reloader = Reloader(store, DeployedPointer(store, pinned))
@@ -51,16 +52,26 @@ async def _serve(host: str, http_port: int, grpc_port: int) -> None:
             task.cancel()
 
     model = Predictor(lambda: reloader.current)
-    rpc = server.Rpc(grpc_port, InferenceServicer, server.StatusInterceptor())
-    await server.serve("predictor", model, build_app, lifespan, host=host, http_port=http_port, rpc=rpc)
+    rpc = server.Rpc(grpc_host, grpc_port, InferenceServicer, server.StatusInterceptor())
+    await server.serve(
+        "predictor",
+        model,
+        build_app,
+        lifespan,
+        host=host,
+        http_port=http_port,
+        rpc=rpc,
+        certificate=tls.certificate(config),
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = web.arguments("python -m inference.predictor", "--http-port")
     parser.add_argument("--grpc-port", type=int, required=True)
+    parser.add_argument("--grpc-host", help="of gRPC, where not --host: 127.0.0.1 is for the same pod only")
     args = parser.parse_args(argv)
     web.configure_logging()
-    asyncio.run(_serve(args.host, args.http_port, args.grpc_port))
+    asyncio.run(_serve(args.host, args.http_port, args.grpc_host or args.host, args.grpc_port))
     return 0
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 from datetime import timedelta
 
-from inference import web
+from inference import tls, web
 from inference.retrain import command
 from inference.retrain.announcer import Announcer
 from inference.retrain.app import build_app
@@ -30,6 +30,7 @@ async def _serve(host: str, port: int, policy: Policy) -> None:
         raise InvalidInput("it is not set", field="PVF_POSTGRES_DSN", hint="e.g. postgresql://pvf@127.0.0.1:5432/pvf")
     words = command.from_environment(os.environ)
     token = os.environ.get("PVF_TRIGGER_TOKEN", "")
+    certificate = tls.certificate(known)
     listener = web.listen(host, port)
     store = Store(dsn)
     trigger = Trigger(store, words, known.home.resolve() / "log" / "retrain", policy, _parks(known))
@@ -40,12 +41,12 @@ async def _serve(host: str, port: int, policy: Policy) -> None:
         trigger.start()
         if announcer is not None:
             announcer.start()
-        log.info("retrain trigger listens on http://%s:%d, training command: %s", host, port, " ".join(words))
+        log.info("retrain trigger listens on %s:%d, training command: %s", host, port, " ".join(words))
         log.info("%s", policy)
         if not token:
             log.warning("PVF_TRIGGER_TOKEN is not set: whoever reaches this port may send events")
         log.info("events of promotions go to %s", sink or "nobody: K_SINK is not set, and they wait")
-        await web.serve(build_app(trigger, token), listener)
+        await web.serve(build_app(trigger, token), listener, certificate)
     finally:
         if announcer is not None:
             await asyncio.to_thread(announcer.stop)

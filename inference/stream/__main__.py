@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from inference import web
+from inference import tls, web
 from inference.deployed import DeployedPointer
 from inference.prediction_log.emitter import Emitter
 from inference.stores import object_store
@@ -36,7 +36,9 @@ async def _serve(host: str, port: int) -> None:
     access = ParkAccess(config.park_access_file)
     client = PredictorClient(config.predictor_grpc)
     namespace = os.environ.get("PVF_NAMESPACE", "local")
-    emitter = Emitter(config.prediction_log_url, config.home / "spool" / "stream", namespace=namespace)
+    emitter = Emitter(
+        config.prediction_log_url, config.home / "spool" / "stream", namespace=namespace, verify=tls.trusted(config)
+    )
     # the same path as an answered request: one way to make a forecast, one log
     everyone = ParkAccess(None)
     model = Transformer(snapshots, specs, client, Clock(config.clock), everyone, emitter, config.horizon_hours)
@@ -59,11 +61,12 @@ async def _serve(host: str, port: int) -> None:
         lambda: watch.bundle_of(pointer),
         chosen.poll_s,
     )
+    certificate = tls.certificate(config)
     listener = web.listen(host, port)
     emitter.start()
     tasks = [asyncio.create_task(work) for work in (watcher.run(), specs.run(), _follow(access))]
     try:
-        await web.serve(build_app(hub, access, exists, watcher.wake, chosen), listener)
+        await web.serve(build_app(hub, access, exists, watcher.wake, chosen), listener, certificate)
     finally:
         for task in tasks:
             task.cancel()

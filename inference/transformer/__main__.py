@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 
-from inference import server, web
+from inference import server, tls, web
 from inference.deployed import DeployedPointer, Deployment
 from inference.prediction_log.emitter import Emitter
 from inference.stores import object_store
@@ -39,6 +39,7 @@ async def _serve(host: str, http_port: int, grpc_port: int | None) -> None:
         config.prediction_log_url,
         config.home / "spool" / "prediction-log",
         namespace=os.environ.get("PVF_NAMESPACE", "local"),
+        verify=tls.trusted(config),
     )
     model = Transformer(snapshots, specs, client, Clock(config.clock), access, emitter, config.horizon_hours)
 
@@ -57,7 +58,12 @@ async def _serve(host: str, http_port: int, grpc_port: int | None) -> None:
     portfolios = Portfolios(model, snapshots, specs, access, store)
     newest = Newest(model, snapshots, specs, access)
     status = Status(client.ready, specs.version)
-    listen = server.Rpc(grpc_port, rpc.servicer(status), rpc.Edge(), rpc.MAX_MESSAGE_BYTES) if grpc_port else None
+    certificate = tls.certificate(config)
+    listen = (
+        server.Rpc(host, grpc_port, rpc.servicer(status), rpc.Edge(), rpc.MAX_MESSAGE_BYTES, certificate)
+        if grpc_port
+        else None
+    )
     await server.serve(
         "transformer",
         model,
@@ -66,6 +72,7 @@ async def _serve(host: str, http_port: int, grpc_port: int | None) -> None:
         host=host,
         http_port=http_port,
         rpc=listen,
+        certificate=certificate,
     )
 
 

@@ -39,8 +39,9 @@ def metrics(
     """Serve the ages as Prometheus metrics, until Ctrl-C."""
     from pvf import exporter
 
-    server = exporter.serve(load(), host, port)
-    print(f"http://{host}:{server.server_port}/metrics", flush=True)
+    settings = load()
+    server = exporter.serve(settings, host, port)
+    print(f"{'https' if settings.tls_folder else 'http'}://{host}:{server.server_port}/metrics", flush=True)
     try:
         while True:
             time.sleep(3600)

@@ -111,7 +111,7 @@ def test_this_tree_is_set_up_at_once_when_nothing_changed() -> None:
     started = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
     assert (done.stdout, done.stderr) == (b"", b"")
-    assert time.monotonic() - started < 10  # 0.1 s on an idle machine
+    assert time.monotonic() - started < 1.5  # 0.1 s on an idle machine
 
 
 def test_the_tree_is_importable_from_anywhere(tmp_path: Path) -> None:
