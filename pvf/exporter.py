@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import cast
 from wsgiref.simple_server import WSGIServer
 
@@ -69,14 +70,19 @@ def serve(settings: Settings, host: str, port: int) -> WSGIServer:
     registry.register(drift_metrics.newest(settings))
     for _ in registry.collect():
         pass
-    folder = settings.tls_folder
+    return _listen(registry, host, port, settings.tls_folder)
+
+
+def _listen(registry: CollectorRegistry, host: str, port: int, folder: Path | None) -> WSGIServer:
     if folder is None:
         return start_http_server(port, addr=host, registry=registry)[0]
     Certificate(folder)  # its error says what is wrong with the files
     server, _ = start_http_server(
         port, addr=host, registry=registry, certfile=str(folder / "tls.crt"), keyfile=str(folder / "tls.key")
     )
-    certificate = Certificate(folder, cast(ssl.SSLSocket, server.socket).context)
+    listener = cast(ssl.SSLSocket, server.socket)
+    listener.do_handshake_on_connect = False  # but in the thread of each request: who says nothing holds up no other
+    certificate = Certificate(folder, listener.context)
     threading.Thread(target=asyncio.run, args=(certificate.follow(),), name="certificate", daemon=True).start()
     return server
 

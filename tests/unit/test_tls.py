@@ -12,14 +12,17 @@ import grpc
 import httpx
 import pytest
 from cryptography import x509
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from inference import server, tls, web
+from pvf import exporter
 from pvforecast.errors import InvalidInput
 from pvforecast.settings import Settings
 from tests.certificates import Authority
+from tests.serving import eventually
 
 APP = Starlette(routes=[Route("/", lambda _request: PlainTextResponse("here"))])
 
@@ -101,6 +104,22 @@ def test_grpc_shows_a_renewed_certificate_to_new_connections(authority: Authorit
         await rpc.stop(0)
 
     asyncio.run(run())
+
+
+def test_the_metrics_of_the_fleet_are_encrypted_too(
+    authority: Authority, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "RELOAD_S", 0.05)
+    listening = exporter._listen(CollectorRegistry(), "127.0.0.1", 0, folder)
+    try:
+        with socket.create_connection(("127.0.0.1", listening.server_port)):  # says nothing
+            url, verify = f"https://127.0.0.1:{listening.server_port}/metrics", tls.trusted(settings(folder))
+            assert httpx.get(url, verify=verify, trust_env=False, timeout=30).status_code == 200
+            renewed = authority.issue(folder, "fleet-metrics")
+            eventually(lambda: shown(listening.server_port) == renewed)
+    finally:
+        listening.shutdown()
+        listening.server_close()
 
 
 @pytest.mark.parametrize("missing", ["tls.crt", "tls.key"])
