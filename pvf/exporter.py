@@ -81,7 +81,8 @@ def _listen(registry: CollectorRegistry, host: str, port: int, folder: Path | No
         port, addr=host, registry=registry, certfile=str(folder / "tls.crt"), keyfile=str(folder / "tls.key")
     )
     listener = cast(ssl.SSLSocket, server.socket)
-    listener.do_handshake_on_connect = False  # but in the thread of each request: who says nothing holds up no other
+    # Shake hands in the thread of each request: who says nothing holds up no other.
+    listener.do_handshake_on_connect = False  # type: ignore[attr-defined]  # typeshed does not know it
     certificate = Certificate(folder, listener.context)
     threading.Thread(target=asyncio.run, args=(certificate.follow(),), name="certificate", daemon=True).start()
     return server
