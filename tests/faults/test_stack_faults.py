@@ -1,4 +1,4 @@
-"""What happens to the stack when things die, are in the way, or come back."""
+"""What happens to the stack when things die, are in the way, or come back. Kill rounds: `make test-slow`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pvf.stack.processes import Entry, Record
 from pvforecast.errors import NotReady, StackError
 from tests.stack_fixtures import object_store
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 _INFRA = ["seaweedfs", "postgres"]
 _RUN = """

@@ -7,7 +7,7 @@ import base64
 import json
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -20,9 +20,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from inference.transformer import openinference
-from pvforecast.settings import Settings
 from tests.gateway import PREDICT, Place
-from tests.gateway import place as gateway_place
 from tests.serving import PARKS, ROOT, eventually
 
 pytestmark = pytest.mark.stack
@@ -32,12 +30,6 @@ MODEL = "pv-forecast"
 INFER = f"/v2/models/{MODEL}/infer"
 DOCS = ROOT / "docs" / "open-inference.md"
 SHAPE = {"error", "code", "field", "hint", "request_id"}
-
-
-@pytest.fixture(scope="module")
-def place(infra: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with gateway_place(infra, tmp_path_factory.mktemp("home")) as made:
-        yield made
 
 
 def question(*parks: str, hours: int = 3, binary: bool = False) -> InferRequest:
