@@ -214,6 +214,16 @@ _LAKE = (
     Metric("pvf_holdout_coverage", "gauge", "Share of its daylight hours inside the 80 % band.", _X, ("park",)),
     Metric("pvf_holdout_skill", "gauge", "Against smart persistence there.", _X, ("park",)),
     Metric(
+        *("pvf_served_daylight_nmae", "gauge", "Error of what was served on the newest scored day, of capacity."),
+        *(_X, ("park",)),
+    ),
+    Metric("pvf_served_daylight_bias", "gauge", "Forecast minus metered on it, of capacity.", _X, ("park",)),
+    Metric("pvf_served_coverage", "gauge", "Share of its daylight hours inside the 80 % band.", _X, ("park",)),
+    Metric(
+        *("pvf_served_fortnight_skill", "gauge", "Against smart persistence on the days scored within two weeks."),
+        *(_X, ("park",)),
+    ),
+    Metric(
         *("pvf_drift_score_ratio", "gauge", "Score of the newest check by its limit: 1 is an alarm."),
         *(_X, ("park", "detector")),
         parks=MOST_DRIFT_PARKS,

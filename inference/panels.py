@@ -1,6 +1,7 @@
 """What people look at: every query of every dashboard. Standard library only.
 
-Grafana's dashboards are built from this list (`pvf.monitoring.dashboards`).
+Grafana's dashboards are built from this list (`pvf.monitoring.dashboards`), and the page shows its numbers
+(`inference.page.numbers`).
 """
 
 from __future__ import annotations
@@ -97,13 +98,22 @@ LIFECYCLE = (
 )  # fmt: skip
 
 ACCURACY = (
-    _one("Error by park", "timeseries", "percentunit", "max by (park) (pvf_holdout_daylight_nmae)", "{{park}}",
-         "Daylight nMAE of the champion on the days held out before it was promoted; a step is a promotion."),
-    _one("Skill by park", "timeseries", "percentunit", "max by (park) (pvf_holdout_skill)", "{{park}}",
-         "Against smart persistence; below 0 yesterday's sky forecasts better."),
-    _one("Bias by park", "timeseries", "percentunit", "max by (park) (pvf_holdout_daylight_bias)", "{{park}}",
+    _one("Error served, by park", "timeseries", "percentunit", "max by (park) (pvf_served_daylight_nmae)", "{{park}}",
+         "Daylight nMAE of what was served, day by day: the last forecast before each day began."),
+    _one("Skill served, two weeks", "timeseries", "percentunit", "max by (park) (pvf_served_fortnight_skill)",
+         "{{park}}", "Against smart persistence; below 0 yesterday's sky forecasts better."),
+    _one("Bias served, by park", "timeseries", "percentunit", "max by (park) (pvf_served_daylight_bias)", "{{park}}",
          "Mean of forecast minus metered in daylight, of capacity."),
-    _one("Hours inside the 80 % band", "timeseries", "percentunit", "max by (park) (pvf_holdout_coverage)", "{{park}}",
+    _one("Hours served inside the 80 % band", "timeseries", "percentunit", "max by (park) (pvf_served_coverage)",
+         "{{park}}", "0.8 is right in the mean of many days; below, the forecast is surer than it should be."),
+    _one("Error on the hold-out", "timeseries", "percentunit", "max by (park) (pvf_holdout_daylight_nmae)", "{{park}}",
+         "Daylight nMAE of the champion on the days held out before it was promoted; a step is a promotion."),
+    _one("Skill on the hold-out", "timeseries", "percentunit", "max by (park) (pvf_holdout_skill)", "{{park}}",
+         "What the served skill is held against: far below it the model is stale."),
+    _one("Bias on the hold-out", "timeseries", "percentunit", "max by (park) (pvf_holdout_daylight_bias)", "{{park}}",
+         "Mean of forecast minus metered in daylight, of capacity."),
+    _one("Hours of the hold-out inside the 80 % band", "timeseries", "percentunit",
+         "max by (park) (pvf_holdout_coverage)", "{{park}}",
          "0.8 is right; below, the forecast is surer than it should be."),
 )  # fmt: skip
 

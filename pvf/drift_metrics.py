@@ -32,12 +32,13 @@ def families(rows: Sequence[dict[str, Any]]) -> list[GaugeMetricFamily]:
     score, psi = metrics.family("pvf_drift_score_ratio"), metrics.family("pvf_drift_psi")
     near: dict[str, float] = {}
     for row in rows:
-        near[row["park_id"]] = max(near.get(row["park_id"], 0.0), _ratio(row))
+        if row["kind"] in ("psi", "detector"):
+            near[row["park_id"]] = max(near.get(row["park_id"], 0.0), _ratio(row))
     shown = set(sorted(near, key=lambda park: -near[park])[:MOST_DRIFT_PARKS])
     for row in rows:
         if row["park_id"] in shown and row["kind"] == "psi":
             psi.add_metric([row["park_id"], row["name"]], row["value"])
-        elif row["park_id"] in shown:
+        elif row["park_id"] in shown and row["kind"] == "detector":
             score.add_metric([row["park_id"], row["name"]], _ratio(row))
     return [score, psi]
 

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from inference import metrics
 from inference.metric_names import MOST_PARKS
 from inference.tls import Certificate
-from pvf import drift_metrics, holdout_metrics, loop_metrics, overview
+from pvf import drift_metrics, holdout_metrics, loop_metrics, overview, served_metrics
 from pvf.overview import Overview
 from pvforecast.errors import PvForecastError
 from pvforecast.freshness import Freshness
@@ -68,6 +68,7 @@ def serve(settings: Settings, host: str, port: int) -> WSGIServer:
     registry.register(loop_metrics.pipelines(settings))
     registry.register(holdout_metrics.champion(settings))
     registry.register(drift_metrics.newest(settings))
+    registry.register(served_metrics.days(settings))
     for _ in registry.collect():
         pass
     return _listen(registry, host, port, settings.tls_folder)

@@ -2,7 +2,8 @@
 
 Append-only in the table ``drift/holds``, by the drift event that found the fault. `HELD` begins it (open at its end
 while the fault lasts), `ENDED` says from when on the park was itself again, `CONFIRMED` that the hours are faulty for
-good, `RELEASED` that they were sound. Each entry counts from its own time on: a past as-of sees what was known then.
+good, `RELEASED` that they were sound. An event of a fleet holds
+hours of each of its parks. Each entry counts from its own time on: a past as-of sees what was known then.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Hold:
-    """All entries of one event, as times in seconds UTC. `end`, `ended_at`, `released_at` are None until they are."""
+    """All entries of one event and park; times in seconds UTC. `end`, `ended_at`, `released_at` are None until then."""
 
     event_id: str
     park_id: str
@@ -55,29 +56,32 @@ class Hold:
 
 
 def add(lake: Lake, entry: Entry) -> bool:
-    """Append; False when this event has an entry of that state already."""
+    """Append; False when this event has an entry of that state for the park already."""
     rows = pd.DataFrame([asdict(entry)])
     for name in ("at", "begin", "end"):
         rows[name] = pd.to_datetime(rows[name], utc=True)
     return lake.append_new(HOLDS, rows) == 1
 
 
-def settle(lake: Lake, event_id: str, state: str, at: datetime) -> Hold:
-    """Somebody has looked: `CONFIRMED` or `RELEASED`.
+def settle(lake: Lake, event_id: str, state: str, at: datetime, park_id: str | None = None) -> list[Hold]:
+    """Somebody has looked: `CONFIRMED` or `RELEASED`; of one park, or of all whose hours the event holds.
 
     Raises
     ------
     InvalidInput
         nothing is held under this event, or it was settled otherwise.
     """
-    known = {hold.event_id: hold for hold in read(lake)}
-    hold = known.get(event_id)
-    if hold is None:
-        raise InvalidInput(f"nothing is held under {event_id!r}", field="EVENT", hint="see: pvf drift holds")
-    if hold.state in (CONFIRMED, RELEASED) and hold.state != state:
-        raise InvalidInput(f"it was {hold.state} already", field="EVENT", hint="what was settled stays so")
-    add(lake, Entry(event_id, hold.park_id, state, at))
-    return hold
+    found = [hold for hold in read(lake) if hold.event_id == event_id and park_id in (None, hold.park_id)]
+    if not found:
+        of_park = "" if park_id is None else f" of park {park_id!r}"
+        raise InvalidInput(f"nothing{of_park} is held under {event_id!r}", field="EVENT", hint="see: pvf drift holds")
+    for hold in found:
+        if hold.state in (CONFIRMED, RELEASED) and hold.state != state:
+            hint = "what was settled stays so" + (f"; name a park: {hold.park_id} was" if len(found) > 1 else "")
+            raise InvalidInput(f"it was {hold.state} already", field="EVENT", hint=hint)
+    for hold in found:
+        add(lake, Entry(event_id, hold.park_id, state, at))
+    return found
 
 
 def read(lake: Lake, park_ids: Sequence[str] | None = None) -> list[Hold]:
@@ -85,11 +89,11 @@ def read(lake: Lake, park_ids: Sequence[str] | None = None) -> list[Hold]:
     if park_ids is not None and not park_ids:
         return []
     rows = lake.read(HOLDS, park_ids=park_ids) if park_ids is not None else lake.read(HOLDS)
-    by_event: dict[str, dict[str, dict[str, Any]]] = {}
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in rows.to_pylist():
-        by_event.setdefault(row["event_id"], {})[row["state"]] = row
-    holds = [_hold(entries) for entries in by_event.values() if HELD in entries]
-    return sorted(holds, key=lambda hold: (hold.at, hold.event_id))
+        found.setdefault((row["event_id"], row["park_id"]), {})[row["state"]] = row
+    holds = [_hold(entries) for entries in found.values() if HELD in entries]
+    return sorted(holds, key=lambda hold: (hold.at, hold.event_id, hold.park_id))
 
 
 def apply(

@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     prediction_log_url: str = ""
     prediction_log_days: int = Field(default=400, ge=0)  # a month is kept so long after its end; 0 keeps everything
     trigger_url: str = ""
+    prometheus_url: str = ""  # that scrapes the platform: the page shows what its dashboards would
     mqtt_url: str = ""  # mqtt://127.0.0.1:1883, mqtts://broker:8883
     mqtt_user: str = ""
     mqtt_password: SecretStr = SecretStr("")

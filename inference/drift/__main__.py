@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from inference.drift import events, job, outbox, planting, series, store
+from inference.drift.served import Log
 from pvforecast import pod_identity
 from pvforecast.errors import InvalidInput, PvForecastError
 from pvforecast.lake import Lake, records
@@ -45,6 +46,7 @@ def _check(options: argparse.Namespace, lake: Lake, parks: list[str]) -> int:
     for line in job.run(
         lake, parks, options.as_of, options.until, post=_post(options), dry_run=options.dry_run,
         keep_going=options.keep_going, jobs=options.jobs,
+        served=Log(options.postgres_dsn, options.mlflow_uri or "") if options.postgres_dsn else None,
     ):  # fmt: skip
         print(json.dumps(line.as_dict(), sort_keys=True) if options.json else _readable(line), flush=True)
         if line.status == job.FAILED:
@@ -179,9 +181,11 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     for command in (check, accept):
         command.add_argument("--sink", default=environment.get("K_SINK"), metavar="URL", help="for events; K_SINK")
         dsn = environment.get("PVF_POSTGRES_DSN")
-        command.add_argument("--postgres-dsn", default=dsn, metavar="DSN", help="of the outbox; PVF_POSTGRES_DSN")
+        command.add_argument("--postgres-dsn", default=dsn, metavar="DSN", help="of outbox and log; PVF_POSTGRES_DSN")
         command.add_argument("--dry-run", action="store_true", help="send nothing, hold nothing")
     accept.add_argument("--change-at", type=_day, required=True, metavar="DATE", help="the first day of the change")
+    uri = environment.get("PVF_MLFLOW_URI")
+    check.add_argument("--mlflow-uri", default=uri, metavar="URL", help="of the models' hold-outs; PVF_MLFLOW_URI")
     check.add_argument("--until", type=_instant, metavar="ISO", help="replay the daily checks from --as-of to here")
     check.add_argument("--keep-going", action="store_true", help="a replay goes on after an event")
     reference.add_argument("--until", type=_instant, default=now, metavar="ISO", help="use what was known by then; now")

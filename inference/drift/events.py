@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import requests
 
-from inference.drift.causes import RETRAIN, WATCH
+from inference.drift.accuracy import Score, Stale
+from inference.drift.causes import ADVICE, RETRAIN, WATCH
 from inference.drift.check import DETECTOR_SET, Check
 from inference.drift.reference import PAGE
 from pvforecast.errors import NotReady, PvForecastError
@@ -21,6 +22,7 @@ TYPE = "io.pvforecast.drift.detected.v1"
 CLEARED_TYPE = "io.pvforecast.drift.cleared.v1"
 QUARANTINED_TYPE = "io.pvforecast.data.quarantined.v1"
 SOURCE = "/pvforecast/drift"
+MODEL_STALE, SERVED_SKILL = "model_stale", "served_skill"
 ATTEMPTS = 4
 _BACK_OFF_S = 0.5
 
@@ -87,6 +89,49 @@ def event(check: Check) -> dict[str, Any]:
     }
 
 
+def model_stale(score: Score, found: Stale, at: np.datetime64) -> dict[str, Any]:
+    """The CloudEvent of a model whose served forecasts have grown worse than its hold-out promised."""
+    promise = score.promise
+    if promise is None:
+        raise ValueError(f"nothing was promised of {score.park_id}")
+    evidence = {
+        "since": found.since, "days": found.days, "error": round(found.error, 4), "at_least": round(found.lower, 4),
+        "holdout_error": round(found.promised, 4), "model_version": score.model_version,
+    }  # fmt: skip
+    alarm = {
+        "detector": SERVED_SKILL, "score": round(found.lower, 4), "threshold": round(found.threshold, 4),
+        "direction": "up", "since": found.since, "level": "warn",
+    }  # fmt: skip
+    return {
+        **_envelope(TYPE, event_id(f"{score.park_id}|{MODEL_STALE}", score.day), score.park_id, at),
+        "data": {
+            "park_id": score.park_id,
+            "day": score.day,
+            "level": "warn",
+            "severity": "warning",
+            "advice": ADVICE[MODEL_STALE],
+            "provisional": False,
+            "cause": {"likely": MODEL_STALE, "evidence": evidence},
+            "alarms": [alarm],
+            "windows": {
+                "reference": {"first": promise.first, "last": promise.last},
+                "recent": {"first": found.since, "last": score.day},
+            },
+            "reference_id": f"model-{score.model_version}",
+            "detector_set": DETECTOR_SET,
+            "distances": [],
+            "psi": [],
+        },
+    }
+
+
+def model_fresh(score: Score, opened: str, at: np.datetime64) -> dict[str, Any]:
+    """The CloudEvent of forecasts that are again as their model promised; `opened`: day of the event before."""
+    opened_by = event_id(f"{score.park_id}|{MODEL_STALE}", opened)
+    data = {"since": opened, "reason": "recovered", "opened_by": opened_by, "sound_from": score.day}
+    return _told(CLEARED_TYPE, score.park_id, score.day, at, f"model-{score.model_version}", data, MODEL_STALE)
+
+
 def cleared(check: Check) -> dict[str, Any]:
     """The CloudEvent of a check that closes an episode."""
     if check.cleared is None:
@@ -125,10 +170,12 @@ def quarantined(
 
 
 def _told(
-    kind: str, park_id: str, day: str, at: np.datetime64, reference_id: str, data: dict[str, Any]
+    kind: str, park_id: str, day: str, at: np.datetime64, reference_id: str, data: dict[str, Any], of: str = ""
 ) -> dict[str, Any]:
+    """`of`: tells apart what can be told of one park on one day."""
     known = {"park_id": park_id, "day": day, "reference_id": reference_id, "detector_set": DETECTOR_SET}
-    return {**_envelope(kind, event_id(f"{park_id}|{kind}|{data['reason']}", day), park_id, at), "data": known | data}
+    identity = event_id("|".join([park_id, kind, data["reason"], *([of] if of else [])]), day)
+    return {**_envelope(kind, identity, park_id, at), "data": known | data}
 
 
 def _envelope(kind: str, identity: str, subject: str, at: np.datetime64) -> dict[str, Any]:

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from inference.drift import events, fleet, history, quarantining, store
+from inference.drift import accuracy, events, fleet, history, quarantining, store
+from inference.drift.accuracy import Score
 from inference.drift.check import check
-from inference.drift.days import DAY, DayCutter, check_time, last_checkable
+from inference.drift.days import DAY, DayCutter, check_time, last_checkable, starts
 from inference.drift.reference import PROVISIONAL, Reference, make
 from inference.drift.reference import accept as accepted_reference
+from inference.drift.served import Log
 from pvforecast.errors import NotEnoughData, PvForecastError
 from pvforecast.lake import Lake, records
 from pvforecast.lake.tables import GENERATION, WEATHER
@@ -39,6 +41,8 @@ class Line:
     scores : detector -> (score, threshold).
     event : the CloudEvent of a drift; that of the fleet where many parks share it (`events.py`, `fleet.py`).
     also : other events of this check: cleared, quarantined.
+    open_since : the day whose alarm opened the episode that this day is part of.
+    accuracy : how good that day's served forecast was, where one was logged.
     delivered : what became of `event`: the sink's HTTP status, or of an outbox delivered, refused or waiting.
     """
 
@@ -55,9 +59,11 @@ class Line:
     also: tuple[dict[str, Any], ...] = ()
     delivered: int | str | None = None
     psi: tuple[dict[str, Any], ...] = ()
+    open_since: str | None = None
+    accuracy: Score | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"accuracy": self.accuracy.as_dict() if self.accuracy else None}
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ def run(
     dry_run: bool = False,
     keep_going: bool = False,
     jobs: int = 1,
+    served: Log | None = None,
 ) -> Iterator[Line]:
     """Check each park at `as_of`; with `until`, at each of its daily check times in [as_of, until], in time's order.
 
@@ -87,9 +94,10 @@ def run(
     post : takes the events of one moment, in order, and says what became of each by its id; None: nobody is told.
     dry_run : leave no trace in the lake: neither scores nor hours held.
     jobs : processes that share the parks of a single moment.
+    served : where what was forecast is logged; None: accuracy is not watched.
     """
     if until is None and jobs > 1 and len(park_ids) > 1:
-        parts = [(lake, park_ids[first::jobs], as_of) for first in range(jobs)]
+        parts = [(lake, park_ids[first::jobs], as_of, served) for first in range(jobs)]
         with _pool(jobs) as pool:
             lines = sorted(itertools.chain(*pool.map(_all_at, parts)), key=lambda line: line.park_id)
         yield from _told(lake, lines, post, dry_run)
@@ -98,7 +106,7 @@ def run(
     due = sorted((moment, name) for name, park in parks.items() for moment in _moments(park.cutter.site, as_of, until))
     yield from failed
     for moment, group in itertools.groupby(due, key=lambda item: item[0]):
-        lines = [_check(parks[park_id], moment) for _, park_id in group if park_id in parks]
+        lines = [_check(parks[park_id], moment, served) for _, park_id in group if park_id in parks]
         for line in lines:
             if line.status == FAILED:
                 del parks[line.park_id]
@@ -180,13 +188,13 @@ def _moments(site: Site, as_of: np.datetime64, until: np.datetime64 | None) -> l
     return list(np.arange(first, until + np.timedelta64(1, "s"), DAY))
 
 
-def _all_at(part: tuple[Lake, Sequence[str], np.datetime64]) -> list[Line]:
+def _all_at(part: tuple[Lake, Sequence[str], np.datetime64, Log | None]) -> list[Line]:
     """The checks of some parks at one moment; in a process of its own."""
-    lake, park_ids, as_of = part
+    lake, park_ids, as_of, served = part
     lines = []
     for park_id in park_ids:  # one record in memory at a time
         parks, failed = _loaded(lake, [park_id], as_of)
-        lines += failed or [_check(parks[park_id], as_of)]
+        lines += failed or [_check(parks[park_id], as_of, served)]
     return lines
 
 
@@ -200,7 +208,7 @@ def _loaded(lake: Lake, park_ids: Sequence[str], as_of: np.datetime64) -> tuple[
     return parks, failed
 
 
-def _check(park: _Park, moment: np.datetime64) -> Line:
+def _check(park: _Park, moment: np.datetime64, served: Log | None) -> Line:
     site = park.cutter.site
     day = last_checkable(site, moment)
     common: dict[str, Any] = {"park_id": site.park_id, "day": str(day), "checked_at": _text(moment)}
@@ -221,21 +229,58 @@ def _check(park: _Park, moment: np.datetime64) -> Line:
         event=event,
         also=(events.cleared(outcome),) if outcome.cleared else (),
         psi=outcome.psi,
+        open_since=str(outcome.opened) if outcome.opened is not None else None,
+        accuracy=_scored(park, day, moment, served, sound=outcome.opened is None and not outcome.alarms),
     )
+
+
+def _scored(park: _Park, day: np.datetime64, moment: np.datetime64, served: Log | None, *, sound: bool) -> Score | None:
+    site = park.cutter.site
+    forecast = served.ahead_of(site.park_id, starts(site, np.array([day], "datetime64[D]"))[0]) if served else None
+    score = accuracy.score(park.cutter.record, day, forecast, moment) if forecast else None
+    if score is None or served is None:
+        return None
+    return score.judged(sound=sound, promise=served.promise(site.park_id, score.model_version))
+
+
+def _stale(lake: Lake, lines: Sequence[Line]) -> list[Line]:
+    """The same, with the events of models that have grown stale, or are no more, where nothing else is the matter."""
+    scored = [line for line in lines if line.accuracy is not None]
+    if not scored:
+        return list(lines)
+    before = history.scores(lake, [line.park_id for line in scored], max(line.day for line in scored))
+    made = []
+    for line in lines:
+        score = line.accuracy
+        if score is None or not score.sound or line.status != OK or line.event:
+            made.append(line)
+            continue
+        earlier = [one for one in before.get(line.park_id, ()) if one.sound and one.day < line.day]
+        found, closed = accuracy.turns([*earlier, score])
+        at = np.datetime64(line.checked_at.removesuffix("Z"), "s")
+        if found:
+            event = events.model_stale(score, found, at)
+            line = replace(line, status=DRIFT, event=event, event_id=event["id"])
+        elif closed is not None:
+            line = replace(line, also=(*line.also, events.model_fresh(score, closed, at)))
+        made.append(line)
+    return made
 
 
 def _told(lake: Lake, lines: Sequence[Line], post: Post | None, dry_run: bool) -> Iterator[Line]:
     """Hold what is faulty, keep the scores, and tell the world of one moment's checks."""
+    lines = _stale(lake, lines)
     checked = sum(line.status in (OK, DRIFT) for line in lines)
     common, covered = fleet.shared([line.event for line in lines if line.event], checked)
     by_cause = {event["data"]["cause"]["likely"]: event for event in common}
     told = []
     for line in lines:
-        also = line.also if dry_run else (*line.also, *quarantining.after(lake, line.event, line.also))
         event = line.event
         if event is not None and event["id"] in covered:
             event = by_cause[event["data"]["cause"]["likely"]]
-        told.append(replace(line, also=also, event=event, event_id=event["id"] if event else None))
+        sent_as = event["id"] if event else None
+        also = line.also if dry_run else (*line.also, *quarantining.after(lake, line.event, line.also, sent_as))
+        told.append(replace(line, also=also, event=event, event_id=sent_as))
     if not dry_run:
         history.keep(lake, told)
     made = {event["id"]: event for line in told for event in (line.event, *line.also) if event is not None}

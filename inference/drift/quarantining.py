@@ -18,19 +18,27 @@ from pvforecast.lake import Lake, records
 _HOUR = np.timedelta64(3600, "s")
 
 
-def after(lake: Lake, event: dict[str, Any] | None, also: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """Hold or end what the events of one check ask for; returns the event of hours newly held. Safe to repeat."""
+def after(
+    lake: Lake, event: dict[str, Any] | None, also: Sequence[dict[str, Any]], sent_as: str | None
+) -> tuple[dict[str, Any], ...]:
+    """Hold or end what the events of one check ask for; returns the event of hours newly held. Safe to repeat.
+
+    Parameters
+    ----------
+    event : the park's own.
+    sent_as : id of the event that tells of it, the park's own or the fleet's: what the hours are held under.
+    """
     for cleared in (one for one in also if one["type"] == events.CLEARED_TYPE):
         _end(lake, cleared)
-    if event is None or event["data"]["advice"] != FIX_DATA:
+    if event is None or sent_as is None or event["data"]["advice"] != FIX_DATA:
         return ()
     park_id, data = event["subject"], event["data"]
     first, last = _hours(lake, park_id, data["windows"]["recent"]["first"], data["day"])
-    if all(hold.event_id == event["id"] for hold in _open(lake, park_id)):
+    if all(hold.event_id == sent_as for hold in _open(lake, park_id)):
         cause = data["cause"]["likely"]
-        holds.add(lake, Entry(event["id"], park_id, HELD, _moment(event["time"]), _utc(first), cause=cause))
+        holds.add(lake, Entry(sent_as, park_id, HELD, _moment(event["time"]), _utc(first), cause=cause))
         at = np.datetime64(event["time"].removesuffix("Z"), "s")
-        return (events.quarantined(park_id, cause, event["id"], first, last, at),)
+        return (events.quarantined(park_id, cause, sent_as, first, last, at),)
     return ()
 
 

@@ -11,6 +11,7 @@ from inference import tls, web
 from inference.page.app import Page, build_app
 from inference.page.facts import Facts
 from inference.page.fleet import Fleet
+from inference.page.numbers import Numbers
 from inference.stores import object_store
 from inference.transformer.access import ParkAccess
 from pvforecast import fleet, settings, wiring
@@ -31,13 +32,17 @@ async def _serve(host: str, port: int) -> None:
     follow = asyncio.create_task(_follow(access))
     url = config.transformer_url.split(",")[0].strip()
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=15.0, trust_env=False, verify=verify) as transformer:
+        async with (
+            httpx.AsyncClient(base_url=url, timeout=15.0, trust_env=False, verify=verify) as transformer,
+            httpx.AsyncClient(base_url=config.prometheus_url, timeout=5.0, trust_env=False) as prometheus,
+        ):
             page = Page(
                 Fleet(lambda: fleet.registered(wiring.lake(config))),
                 Facts(config.postgres_dsn.get_secret_value()),
                 access,
                 object_store(config, timeout_s=2.0),
                 transformer,
+                Numbers(prometheus if config.prometheus_url else None),
             )
             log.info("page listens on %s:%d", host, port)
             await web.serve(build_app(page), listener, certificate)

@@ -24,6 +24,7 @@ from inference.measured import ERROR_CODE, Measured
 from inference.page import fleet, series, session
 from inference.page.facts import Facts
 from inference.page.fleet import Fleet
+from inference.page.numbers import Numbers
 from inference.transformer.access import ParkAccess
 from pvforecast import snapshot
 from pvforecast.errors import InvalidInput, NotReady, PvForecastError, UnknownPark
@@ -58,13 +59,20 @@ class Page:
     """
 
     def __init__(
-        self, parks: Fleet, facts: Facts, access: ParkAccess, store: ObjectStore, transformer: httpx.AsyncClient
+        self,
+        parks: Fleet,
+        facts: Facts,
+        access: ParkAccess,
+        store: ObjectStore,
+        transformer: httpx.AsyncClient,
+        numbers: Numbers,
     ) -> None:
         self._fleet = parks
         self._facts = facts
         self._access = access
         self._store = store
         self._transformer = transformer
+        self._numbers = numbers
 
     async def fleet(self, request: Request) -> Response:
         """The parks that the caller may see, and which of them have drifted."""
@@ -90,6 +98,12 @@ class Page:
                 "runs": [_plain(row) for row in shown or ()],
             }
         )
+
+    async def numbers(self, request: Request) -> Response:
+        """What the dashboards show, for who sees the whole fleet: `dashboards` is null where nobody knows."""
+        visible, everything = await self._visible(request), await asyncio.to_thread(self._fleet.parks)
+        whole = len(visible) == len(everything)
+        return JSONResponse({"whole_fleet": whole, "dashboards": await self._numbers.now() if whole else None})
 
     async def past(self, request: Request) -> Response:
         """What was metered of a park, and what was forecast a day before `issued_at`."""
@@ -178,6 +192,7 @@ def build_app(page: Page) -> ASGIApp:
             Route("/page/logout", log_out, methods=["POST"]),
             Route("/page/api/fleet", page.fleet),
             Route("/page/api/status", page.status),
+            Route("/page/api/numbers", page.numbers),
             Route("/page/api/parks/{park}/past", page.past),
             Route("/page/api/parks/{park}/export", page.export),
             Mount("/page/assets", StaticFiles(directory=ASSETS)),

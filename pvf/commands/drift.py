@@ -19,6 +19,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 AsOf = Annotated[str | None, typer.Option(help="ISO instant with offset; default now.")]
 Event = Annotated[str, typer.Argument(metavar="EVENT", help="Id of the drift event that found the fault.")]
 Send = Annotated[bool, typer.Option("--send/--dry-run", help="Post events to the retrain trigger.")]
+OfPark = Annotated[str | None, typer.Option("--park", help="Of an event of many parks: only this one's hours.")]
 Out = Annotated[Path | None, typer.Option(help="Where the page goes; default drift-PARK.html.")]
 
 
@@ -85,15 +86,15 @@ def accept(
 
 
 @app.command()
-def confirm(event: Event) -> None:
+def confirm(event: Event, park: OfPark = None) -> None:
     """The hours held by this event are faulty: they stay out of training."""
-    _settle(event, "confirmed")
+    _settle(event, "confirmed", park)
 
 
 @app.command()
-def release(event: Event) -> None:
+def release(event: Event, park: OfPark = None) -> None:
     """The hours held by this event are sound: training uses them again."""
-    _settle(event, "released")
+    _settle(event, "released", park)
 
 
 @app.command("holds")
@@ -138,11 +139,11 @@ def _job(command: str, *words: str) -> list[dict[str, Any]]:
     return list(children.drift(load(), command, *words))
 
 
-def _settle(event: str, state: str) -> None:
+def _settle(event: str, state: str, park: str | None) -> None:
     from pvforecast import holds, wiring
 
-    hold = holds.settle(wiring.lake(load()), event, state, datetime.now(UTC))
-    print(f"{hold.park_id}: hours from {_text(hold.begin)} on are {state}")
+    for hold in holds.settle(wiring.lake(load()), event, state, datetime.now(UTC), park):
+        print(f"{hold.park_id}: hours from {_text(hold.begin)} on are {state}")
 
 
 def _sink(send: bool) -> list[str]:

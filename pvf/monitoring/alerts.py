@@ -97,9 +97,10 @@ LOOP = (
         cause="a damaged bundle, or golden rows that come out differently",
     ),
     Alert(
-        "AccuracyWorseThanPersistence", "max by (park) (pvf_holdout_skill) < 0", "10m", "warning",
+        "AccuracyWorseThanPersistence",
+        "(max by (park) (pvf_served_fortnight_skill) or max by (park) (pvf_holdout_skill)) < 0", "10m", "warning",
         "{{ $labels.park }} is forecast worse than by yesterday's sky",
-        "skill {{ $value | humanize }} on the days held out before the last promotion",
+        "skill {{ $value | humanize }} of what was served within two weeks; where nothing was scored, on the hold-out",
         "pvf model show: which parks; then the park's data, pvf drift check --park {{ $labels.park }}",
         cause="accuracy",
     ),

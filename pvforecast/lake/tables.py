@@ -116,11 +116,12 @@ CLOCKS = _table(
 )  # fmt: skip
 # Hours kept from training by the drift event that found a fault in them; see `pvforecast.holds`.
 HOLDS = _table(
-    "drift/holds", ("event_id", "state"), None,
+    "drift/holds", ("event_id", "park_id", "state"), None,
     event_id=pa.string(), park_id=pa.string(), state=pa.string(), at=_UTC, begin=_UTC, end=_UTC, cause=pa.string(),
 )  # fmt: skip
-# What each drift check measured, for dashboards. `day`: of the park's solar calendar. `kind`: detector, or psi (less
-# its bias). `limit`: what the value is compared with.
+# What each drift check measured, for dashboards. `day`: of the park's solar calendar. `kind`: detector, psi (less
+# its bias), or accuracy (of what was served; `reference_id` is then the model). `limit`: what the value is compared
+# with.
 DRIFT_SCORES = Table(
     "drift/scores",
     pa.schema(

@@ -95,7 +95,7 @@ def test_the_page_itself_is_open_and_holds_no_data(place: Place) -> None:
     assert "default-src 'self'" in page.headers["content-security-policy"]
     for asset in re.findall(r'(?:src|href)="(assets/[^"]+)"', page.text):
         assert httpx.get(f"{place.url}/page/{asset}").status_code == 200
-    for path in ("/page/api/fleet", "/page/api/status", f"/page/api/parks/{FIRST}/export"):
+    for path in ("/page/api/fleet", "/page/api/status", "/page/api/numbers", f"/page/api/parks/{FIRST}/export"):
         assert httpx.get(f"{place.url}{path}").status_code == 401
     for path in ("/page/healthz", "/page/metrics", "/page/assets/../app.py", "/page/assets/%2e%2e/app.py"):
         assert (httpx.get(f"{place.url}{path}").status_code, place.get(path, place.desk).status_code) == (401, 404)
@@ -164,6 +164,11 @@ def test_a_client_sees_its_parks_only(place: Place, log_in: Callable[[str], http
         hidden, unknown = limited.get(path), limited.get(path.replace(SECOND, "nowhere"))
         assert (hidden.status_code, unknown.status_code) == (404, 404)
         assert hidden.json()["error"].replace(SECOND, "nowhere") == unknown.json()["error"]
+
+
+def test_without_a_prometheus_the_status_view_says_so(place: Place, log_in: Callable[[str], httpx.Client]) -> None:
+    told = log_in(place.desk).get("/page/api/numbers")
+    assert (told.status_code, told.json()) == (200, {"whole_fleet": True, "dashboards": None})
 
 
 def test_the_past_is_what_was_metered_and_forecast_a_day_before(

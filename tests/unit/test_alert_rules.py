@@ -89,6 +89,11 @@ CASES = [
     ),
     Case(
         "AccuracyWorseThanPersistence",
+        {'pvf_served_fortnight_skill{park="a"}': "-0.1", 'pvf_holdout_skill{park="a"}': "0.1"},
+        {'pvf_served_fortnight_skill{park="a"}': "0.1", 'pvf_holdout_skill{park="a"}': "-0.1"},
+    ),
+    Case(  # before anything that was served is scored
+        "AccuracyWorseThanPersistence",
         {'pvf_holdout_skill{park="a"}': "-0.1"},
         {'pvf_holdout_skill{park="a"}': "0.1"},
     ),

@@ -83,3 +83,14 @@ def test_what_was_settled_stays_so(lake: Lake) -> None:
         holds.settle(lake, "e1", CONFIRMED, LATER)
     with pytest.raises(InvalidInput, match="nothing is held"):
         holds.settle(lake, "other", CONFIRMED, LATER)
+
+
+def test_a_fleet_s_event_holds_hours_of_each_park_and_is_settled_for_all_or_one(lake: Lake) -> None:
+    for park in ("q", "r"):
+        holds.add(lake, Entry("fleet", park, HELD, AT, begin=BEGIN, cause="outage"))
+    holds.settle(lake, "fleet", RELEASED, LATER, "q")
+    states = {hold.park_id: hold.state for hold in holds.read(lake) if hold.event_id == "fleet"}
+    assert states == {"q": RELEASED, "r": HELD}
+    with pytest.raises(InvalidInput, match="name a park: q was"):
+        holds.settle(lake, "fleet", CONFIRMED, LATER)
+    assert [hold.park_id for hold in holds.settle(lake, "fleet", CONFIRMED, LATER, "r")] == ["r"]

@@ -147,7 +147,7 @@ def test_no_process_has_more_series_than_prometheus_bears() -> None:
     parts = {part for metric in METRICS.values() for part in metric.by}
     most = {part: sum(metric.most_series for metric in METRICS.values() if part in metric.by) for part in parts}
     assert {part for part, bound in most.items() if bound > 1_000} == {"pvf metrics", "trigger"}  # they have `park`
-    assert max(most.values()) < 20_000
+    assert max(most.values()) < 25_000
 
 
 def test_a_metric_of_another_kind_is_refused() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import re
 from datetime import UTC, datetime
 
+import httpx
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from inference.page import series
+from inference.page import numbers, series
 from inference.page.app import ASSETS
 from inference.page.facts import Facts
+from inference.panels import Query
 from pvforecast.known import HOUR
 from tests.bundles import NOW, record, site
 from tests.serving import free_ports
@@ -76,3 +79,23 @@ def test_without_postgres_nothing_is_known_and_nothing_fails(dsn: str) -> None:
     facts = Facts(f"postgresql://nobody@127.0.0.1:{free_ports(1)[0]}/none" if dsn else "")
     now = datetime.now(UTC)
     assert facts.drifted() is facts.runs() is facts.yesterdays_forecast("a", now, now) is None
+
+
+def test_a_series_is_named_as_in_the_dashboards() -> None:
+    query = Query("x", "{{service}} {{code}}")
+    result = [
+        {"metric": {"service": "stream", "code": "ok"}, "value": [0, "3"]},
+        {"metric": {"service": "page"}, "value": [0, "2.5"]},
+        {"metric": {"service": "idle"}, "value": [0, "NaN"]},
+    ]
+    assert numbers.values(query, result) == [{"name": "page", "value": 2.5}, {"name": "stream ok", "value": 3.0}]
+    assert numbers.named("", {"model_version": "7", "bundle_id": "b"}) == "bundle_id b, model_version 7"
+
+
+def test_without_prometheus_or_while_it_is_away_there_are_no_numbers() -> None:
+    async def asked() -> list[object]:
+        (port,) = free_ports(1)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as dead:
+            return [await numbers.Numbers(None).now(), await numbers.Numbers(dead).now()]
+
+    assert asyncio.run(asked()) == [None, None]

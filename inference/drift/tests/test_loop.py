@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.drift import events, fleet
+from inference.drift import events, fleet, quarantining
 from inference.drift.__main__ import main
 from inference.drift.days import DayCutter, check_time
 from inference.drift.episodes import closing, still_open
@@ -148,3 +148,15 @@ def test_what_many_parks_share_is_one_event() -> None:
 def test_a_few_alarms_stay_their_parks_own() -> None:
     assert fleet.shared([_event(f"p{n}", "loss_or_soiling") for n in range(4)], checked=10) == ([], set())
     assert fleet.shared([_event(f"p{n}", "loss_or_soiling") for n in range(8)], checked=100) == ([], set())
+
+
+def test_hours_of_a_fleet_s_event_are_held_under_the_event_that_is_sent(
+    tmp_path: Path, record: ParkRecord, reference: Reference
+) -> None:
+    uri = _lake(tmp_path, record, reference)
+    own = _event(SITE.park_id, "outage")
+    own["data"] = own["data"] | {"advice": "fix_data"}
+    for _ in range(2):
+        (kept,) = quarantining.after(Lake(uri), own, (), "of-the-fleet")
+        assert kept["data"]["event_id"] == "of-the-fleet"
+    assert [(hold.event_id, hold.park_id) for hold in holds.read(Lake(uri))] == [("of-the-fleet", SITE.park_id)]

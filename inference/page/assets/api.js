@@ -29,6 +29,7 @@ export const logIn = (key) => ask("/page/login", { method: "POST", headers: { "x
 export const logOut = () => ask("/page/logout", { method: "POST" });
 export const fleet = () => ask("/page/api/fleet");
 export const status = () => ask("/page/api/status");
+export const numbers = () => ask("/page/api/numbers");
 export const past = (park, issuedAt) =>
   ask(`/page/api/parks/${encodeURIComponent(park)}/past?issued_at=${encodeURIComponent(issuedAt)}`);
 export const exportUrl = (park, hours, format) =>

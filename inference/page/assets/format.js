@@ -18,6 +18,18 @@ export function age(minutes) {
   return minutes < 2880 ? `${Math.round(minutes / 60)} h` : `${Math.round(minutes / 1440)} days`;
 }
 
+// A value in one of Grafana's units, as `inference/panels.py` names them.
+export function quantity(value, unit) {
+  const rate = { reqps: " /s", ops: " /s" }[unit];
+  if (rate) return number(value) + rate;
+  if (unit === "percentunit") return `${number(value * 100)} %`;
+  if (unit === "s") return value < 120 ? `${number(value)} s` : age(Math.round(value / 60));
+  if (unit === "ms") return `${number(value)} ms`;
+  if (unit === "bytes") return value < 1e6 ? `${number(value / 1e3)} kB` : `${number(value / 1e6)} MB`;
+  if (unit === "dateTimeFromNow") return instant(value, "UTC") + " UTC";
+  return number(value, 6);
+}
+
 export function instant(text, zone) {
   return new Intl.DateTimeFormat("en-GB", {
     timeZone: zone, day: "2-digit", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { draw, resize } from "./chart.js";
 import * as fleetView from "./fleet.js";
-import { age, facts, instant, number, power, table } from "./format.js";
+import { age, facts, instant, number, power, quantity, table } from "./format.js";
 
 const $ = (id) => document.getElementById(id);
 const DEFAULTS = { view: "forecast", park: "", hours: "48", zone: "park", metered: "1", yesterday: "1", theme: "", find: "" };
@@ -178,9 +178,35 @@ async function fleet(now, current) {
   await fleetView.load(parks, (predictions) => { if (current()) fleetView.list($("fleet-table"), parks, drifted, predictions, to); });
 }
 
+// What the dashboards show: a table for each, a row a panel, what to read out of it as the row's title.
+function numbers({ whole_fleet: whole, dashboards }) {
+  $("numbers-words").textContent = !whole ? "For keys that see the whole fleet."
+    : dashboards ? "At this moment, out of Prometheus." : "Not known: no Prometheus answers (PVF_PROMETHEUS_URL).";
+  $("numbers").replaceChildren(...(dashboards ?? []).flatMap((one) => {
+    const heading = document.createElement("h4"), scroll = document.createElement("div"), rows = document.createElement("table");
+    heading.textContent = one.title;
+    scroll.className = "scroll";
+    table(rows, [
+      ["Panel", (panel) => panelName(panel)],
+      ["Now", (panel) => panel.values.map(({ name, value }) => `${name ? name + ": " : ""}${quantity(value, panel.unit)}`).join(" · ")
+        + (panel.left_off ? ` · and ${panel.left_off} more` : "") || "–"],
+    ], one.panels, "none");
+    scroll.append(rows);
+    return [heading, scroll];
+  }));
+}
+
+function panelName(panel) {
+  const name = document.createElement("span");
+  name.textContent = panel.title;
+  name.title = panel.help;
+  return name;
+}
+
 async function status(_now, current) {
-  const told = await api.status();
+  const [told, shown] = await Promise.all([api.status(), api.numbers()]);
   if (!current()) return;
+  numbers(shown);
   const sumUp = (predictions) => {
     const all = [...predictions.values()], worst = (field) => Math.max(...all.map((one) => one[field] ?? -1));
     facts($("status-facts"), [
