@@ -34,7 +34,9 @@ async def _serve(host: str, port: int) -> None:
     try:
         async with (
             httpx.AsyncClient(base_url=url, timeout=15.0, trust_env=False, verify=verify) as transformer,
-            httpx.AsyncClient(base_url=config.prometheus_url, timeout=5.0, trust_env=False) as prometheus,
+            httpx.AsyncClient(
+                base_url=config.prometheus_url, timeout=5.0, trust_env=False, verify=verify
+            ) as prometheus,
         ):
             page = Page(
                 Fleet(lambda: fleet.registered(wiring.lake(config))),
