@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlparse
 
@@ -107,6 +108,24 @@ class ObjectStore:
         """Write the whole object; readers see the old one or the new one, never a part."""
         try:
             self._client.put_object(self.bucket, key, io.BytesIO(data), len(data), content_type)
+        except _FAILURES as error:
+            raise self._unavailable(error) from error
+
+    def get_file(self, key: str, file: Path) -> None:
+        """Into a file, whatever its size; raises KeyError when there is no such object."""
+        try:
+            self._client.fget_object(self.bucket, key, str(file))
+        except S3Error as error:
+            if error.code in ("NoSuchKey", "NoSuchObject", "NoSuchBucket"):
+                raise KeyError(key) from error
+            raise self._unavailable(error) from error
+        except _FAILURES as error:
+            raise self._unavailable(error) from error
+
+    def put_file(self, key: str, file: Path) -> None:
+        """As `put`, in parts, so that it need not fit into memory."""
+        try:
+            self._client.fput_object(self.bucket, key, str(file))
         except _FAILURES as error:
             raise self._unavailable(error) from error
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 
 from pvf.backup import files, postgres
@@ -73,10 +75,12 @@ class Archive:
         last = next((one for one in self.manifests() if one.week == folder), None)
         dumps = {}
         for database, dsn in sources.databases.items():
-            data = postgres.dump(dsn)
-            self._place.put(f"backups/{name}/{database}.dump", data)
-            dumps[database] = Stored("", hashlib.sha256(data).hexdigest(), len(data))
-            self._say(f"database {database}: {len(data) / 1e6:.1f} MB")
+            with tempfile.TemporaryDirectory() as scratch:
+                file = Path(scratch, f"{database}.dump")
+                postgres.dump(dsn, file)
+                self._place.put_file(f"backups/{name}/{file.name}", file)
+                dumps[database] = Stored("", _digest(file), file.stat().st_size)
+            self._say(f"database {database}: {dumps[database].size / 1e6:.1f} MB")
         places = {}
         for source, place in sources.places.items():
             known = last.places.get(source, {}) if last else {}
@@ -108,8 +112,9 @@ class Archive:
 
     def verify(self, manifest: Manifest) -> None:
         """Read all of it and hold it against its digests; raises DataError naming the first that is wrong."""
-        for database in manifest.databases:
-            self._dump(manifest, database)
+        with tempfile.TemporaryDirectory() as scratch:
+            for database in manifest.databases:
+                self._dump(manifest, database, Path(scratch)).unlink()
         for place in manifest.places.values():
             for key, stored in place.items():
                 files.read(self._place, f"files/{manifest.week}", stored, key)
@@ -125,13 +130,14 @@ class Archive:
                 raise InvalidInput(
                     "it is not empty", field=", ".join(full), hint="--replace puts the backup in its place"
                 )
-        dumps = {name: self._dump(manifest, name) for name in databases}
-        for name, place in places.items():
-            files.restore(manifest.places[name], self._place, f"files/{manifest.week}", place)
-            self._say(f"{name}: {len(manifest.places[name])} files")
-        for name, dsn in databases.items():
-            postgres.restore(dsn, dumps[name])
-            self._say(f"database {name}")
+        with tempfile.TemporaryDirectory() as scratch:
+            dumps = {name: self._dump(manifest, name, Path(scratch)) for name in databases}
+            for name, place in places.items():
+                files.restore(manifest.places[name], self._place, f"files/{manifest.week}", place)
+                self._say(f"{name}: {len(manifest.places[name])} files")
+            for name, dsn in databases.items():
+                postgres.restore(dsn, dumps[name])
+                self._say(f"database {name}")
 
     def prune(self, now: datetime, keep: timedelta) -> list[str]:
         """Remove backups older than `keep`, and files that none needs any more; the newest always stays."""
@@ -148,15 +154,21 @@ class Archive:
                 self._place.remove(key)
         return [one.id for one in gone]
 
-    def _dump(self, manifest: Manifest, database: str) -> bytes:
-        key = f"backups/{manifest.id}/{database}.dump"
+    def _dump(self, manifest: Manifest, database: str, folder: Path) -> Path:
+        """The dump as a file of `folder`, held against its digest."""
+        key, file = f"backups/{manifest.id}/{database}.dump", folder / f"{database}.dump"
         try:
-            data = self._place.get(key)
+            self._place.get_file(key, file)
         except KeyError as error:
             raise DataError("it is missing in the backup", field=key, hint="restore an earlier one") from error
-        if hashlib.sha256(data).hexdigest() != manifest.databases[database].sha256:
+        if _digest(file) != manifest.databases[database].sha256:
             raise DataError("its content in the backup is damaged", field=key, hint="restore an earlier one")
-        return data
+        return file
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _known(name: str, sources: Mapping[str, T]) -> T:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from pvforecast.objects import ObjectStore
 
@@ -26,6 +28,12 @@ class Place(Protocol):
         ...
 
     def put(self, key: str, data: bytes) -> None: ...
+
+    def get_file(self, key: str, file: Path) -> None:
+        """As `get`, for what may be larger than memory."""
+        ...
+
+    def put_file(self, key: str, file: Path) -> None: ...
 
     def remove(self, key: str) -> None: ...
 
@@ -46,6 +54,12 @@ class Bucket:
 
     def put(self, key: str, data: bytes) -> None:
         self._store.put(self._prefix + key, data)
+
+    def get_file(self, key: str, file: Path) -> None:
+        self._store.get_file(self._prefix + key, file)
+
+    def put_file(self, key: str, file: Path) -> None:
+        self._store.put_file(self._prefix + key, file)
 
     def remove(self, key: str) -> None:
         self._store.remove(self._prefix + key)
@@ -73,11 +87,24 @@ class Folder:
             raise KeyError(key) from error
 
     def put(self, key: str, data: bytes) -> None:
+        self._write(key, io.BytesIO(data))
+
+    def get_file(self, key: str, file: Path) -> None:
+        try:
+            shutil.copyfile(self._path / key, file)
+        except FileNotFoundError as error:
+            raise KeyError(key) from error
+
+    def put_file(self, key: str, file: Path) -> None:
+        with file.open("rb") as source:
+            self._write(key, source)
+
+    def _write(self, key: str, source: BinaryIO) -> None:
         path = self._path / key
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{_PARTIAL}")
         with partial.open("wb") as file:
-            file.write(data)
+            shutil.copyfileobj(source, file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

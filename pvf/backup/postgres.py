@@ -6,7 +6,6 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import psycopg
@@ -27,19 +26,16 @@ _VARIABLES = {
 }
 
 
-def dump(dsn: str) -> bytes:
+def dump(dsn: str, file: Path) -> None:
     """The whole database in pg_dump's custom format."""
-    return _run("pg_dump", ["--format=custom", "--no-owner", "--no-privileges"], dsn)
+    _run("pg_dump", ["--format=custom", "--no-owner", "--no-privileges", f"--file={file}"], dsn)
 
 
-def restore(dsn: str, data: bytes) -> None:
+def restore(dsn: str, file: Path) -> None:
     """Put the dump in place of what is there, in one transaction: all of it or nothing."""
-    with tempfile.NamedTemporaryFile(suffix=".dump") as file:
-        file.write(data)
-        file.flush()
-        options = ["--clean", "--if-exists", "--no-owner", "--no-privileges", "--single-transaction"]
-        database = conninfo.conninfo_to_dict(dsn).get("dbname", "")
-        _run("pg_restore", [*options, f"--dbname={database}", file.name], dsn)
+    options = ["--clean", "--if-exists", "--no-owner", "--no-privileges", "--single-transaction"]
+    database = conninfo.conninfo_to_dict(dsn).get("dbname", "")
+    _run("pg_restore", [*options, f"--dbname={database}", str(file)], dsn)
 
 
 def is_empty(dsn: str) -> bool:
@@ -54,7 +50,7 @@ def is_empty(dsn: str) -> bool:
         raise NotReady(f"Postgres does not answer: {error}", hint="is it up, and the address right?") from error
 
 
-def _run(program: str, words: list[str], dsn: str) -> bytes:
+def _run(program: str, words: list[str], dsn: str) -> None:
     """The password travels by environment, since arguments are there for all to see."""
     known = conninfo.conninfo_to_dict(dsn)
     environment = {variable: str(known[name]) for name, variable in _VARIABLES.items() if known.get(name)}
@@ -63,7 +59,6 @@ def _run(program: str, words: list[str], dsn: str) -> bytes:
     done = subprocess.run(command, env=given | environment, capture_output=True, check=False)
     if done.returncode != 0:
         raise DataError(f"{program} failed: {done.stderr.decode().strip()[-500:]}", field=str(known.get("dbname")))
-    return done.stdout
 
 
 def _find(program: str) -> Path:
