@@ -1,13 +1,9 @@
-"""Requests counted by outcome and timed, over HTTP and gRPC."""
+"""Requests counted by outcome and timed, over HTTP; `measured_calls` does it over gRPC."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
 
-import grpc
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference import metrics
@@ -44,33 +40,7 @@ class Measured:
             await self._app(scope, receive, answer)
         finally:
             code = OK if status < 400 else scope.get(ERROR_CODE, "http_error")
-            _note(self._service, protocol(scope["path"]), code, begin)
-
-
-class MeasuredCalls(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
-    """Inferences of a gRPC server whose errors carry JSON with a `code`. It goes before what makes errors statuses."""
-
-    def __init__(self, service: str) -> None:
-        self._service = service
-
-    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], call: Any) -> Any:
-        handler = await continuation(call)
-        if handler is None or handler.unary_unary is None or not call.method.endswith("/ModelInfer"):
-            return handler
-
-        async def measured(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            begin, code = time.perf_counter(), "cancelled"
-            try:
-                answer = await handler.unary_unary(request, context)
-                code = OK
-            except grpc.aio.AbortError:
-                code = _code(context.details())
-                raise
-            finally:
-                _note(self._service, "grpc", code, begin)
-            return answer
-
-        return grpc.unary_unary_rpc_method_handler(measured, handler.request_deserializer, handler.response_serializer)
+            note(self._service, protocol(scope["path"]), code, begin)
 
 
 def protocol(path: str) -> str:
@@ -82,13 +52,7 @@ def protocol(path: str) -> str:
     return "portfolio" if path.startswith("/v1/portfolio") else "http"
 
 
-def _code(details: str | None) -> str:
-    try:
-        return str(json.loads(details or "")["code"])
-    except (ValueError, KeyError, TypeError):
-        return "grpc_error"
-
-
-def _note(service: str, kind: str, code: str, begin: float) -> None:
+def note(service: str, kind: str, code: str, begin: float) -> None:
+    """One request, begun at this reading of the performance counter."""
     REQUESTS.labels(service, kind, code).inc()
     DURATION.labels(service, kind).observe(time.perf_counter() - begin)

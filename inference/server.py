@@ -26,7 +26,7 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from inference import web
-from inference.measured import MeasuredCalls
+from inference.measured_calls import MeasuredCalls
 from inference.protocol import MAX_MESSAGE_BYTES, Refusal, RefusedError
 from inference.tls import Certificate
 from pvforecast.errors import InvalidInput, NotReady, PvForecastError

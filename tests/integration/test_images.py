@@ -213,7 +213,7 @@ def test_serve_forecasts_logs_and_streams(built: Images, infra: Settings) -> Non
         assert answer.status_code == 200, answer.text
         assert answer.json()["predictions"][0]["model_version"] == "7"
         assert len(answer.json()["predictions"][0]["valid_at"]) == 48
-        eventually(lambda: _logged(made.dsn) == 1, 60)
+        eventually(lambda: _logged(made.dsn) == 2, 60)  # request and response
 
 
 @pytest.mark.stack
