@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, LiteralString
@@ -22,7 +22,8 @@ from pvforecast.known import Floats, Times
 log = logging.getLogger(__name__)
 
 _RESPONSE = "org.kubeflow.serving.inference.response"
-_AT_MOST = 500  # log rows of a park that are looked through where the log's clock is not the forecast's
+_AT_MOST = 500  # of a park's log rows are looked through
+_LOGGED_S = 60  # after its issue, at the latest
 _DAY_S = 86_400
 # A forecast that the caller gave the weather for says nothing of the model.
 _NEWEST: LiteralString = """
@@ -32,6 +33,7 @@ FROM (SELECT data FROM prediction_log WHERE type = %(type)s AND park_ids @> %(pa
           AND time BETWEEN %(since)s AND %(until)s
       ORDER BY time DESC LIMIT %(most)s) newest, jsonb_array_elements(data->'predictions') p
 WHERE p->>'park_id' = %(park)s AND p->'weather' = 'null'::jsonb
+    AND jsonb_typeof(p->'valid_at') = 'array' AND jsonb_typeof(p->'power_kw') = 'object'
     AND (p->>'issued_at')::timestamptz > %(begin)s AND (p->>'issued_at')::timestamptz <= %(end)s
 ORDER BY (p->>'issued_at')::timestamptz DESC LIMIT 1
 """
@@ -66,18 +68,22 @@ class Log:
     Attributes
     ----------
     mlflow_uri : empty where there is none: then nothing is known of hold-outs.
+    away : why Postgres did not answer; once it did not it is not asked again: a fleet would wait for each park.
     """
 
     dsn: str
     mlflow_uri: str = ""
+    away: list[str] = field(default_factory=list, compare=False)
 
     def ahead_of(self, park_id: str, begin: np.datetime64) -> Forecast | None:
         """The last forecast of a park that was issued within the 24 hours up to `begin`."""
         end = datetime.fromtimestamp(int(begin.astype("datetime64[s]").astype(np.int64)), UTC)
         first = datetime.fromtimestamp(end.timestamp() - _DAY_S, UTC)
-        wanted = {"type": _RESPONSE, "parks": [park_id], "park": park_id, "begin": first, "end": end}
-        ever = {"since": datetime(1970, 1, 1, tzinfo=UTC), "until": datetime.now(UTC), "most": _AT_MOST}
-        near = {"since": first, "until": datetime.fromtimestamp(end.timestamp() + 600, UTC), "most": 10 * _AT_MOST}
+        wanted = {
+            "type": _RESPONSE, "parks": [park_id], "park": park_id, "begin": first, "end": end, "most": _AT_MOST,
+        }  # fmt: skip
+        ever = {"since": datetime(1970, 1, 1, tzinfo=UTC), "until": datetime.now(UTC)}
+        near = {"since": first, "until": datetime.fromtimestamp(end.timestamp() + _LOGGED_S, UTC)}
         for span in (near, ever):  # in a replay the log's clock is years from the forecast's
             rows = self._rows(_NEWEST, wanted | span)
             if rows:
@@ -100,6 +106,8 @@ class Log:
         return Promise(nmae, coverage, skill, first, last)
 
     def _rows(self, query: LiteralString, values: Any) -> list[dict[str, Any]]:
+        if self.away:
+            return []
         try:
             with psycopg.connect(self.dsn, connect_timeout=2, row_factory=dict_row) as connection:
                 connection.execute("SET statement_timeout = '10s'")
@@ -108,6 +116,8 @@ class Log:
             return []
         except psycopg.Error as error:
             log.warning("accuracy is not scored: Postgres: %s", " ".join(str(error).split()))
+            if isinstance(error, psycopg.OperationalError):
+                self.away.append(str(error))
             return []
 
 

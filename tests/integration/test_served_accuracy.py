@@ -66,6 +66,19 @@ def test_the_last_of_the_day_before_counts_and_none_with_the_caller_s_own_weathe
     assert Log(dsn).ahead_of("a", AT + np.timedelta64(3, "D")) is None
 
 
+def test_what_is_no_forecast_is_passed_over(dsn: str) -> None:
+    _logged(dsn, ("a", BEGIN - timedelta(hours=3), BEGIN - timedelta(hours=3), None))
+    odd = {"predictions": [{"park_id": "a", "issued_at": BEGIN.isoformat(), "weather": None, "power_kw": None}]}
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "INSERT INTO prediction_log (id, type, time, park_ids, inferenceservice, namespace, component, endpoint,"
+            " data) VALUES ('odd', %s, %s, '{a}', '', '', '', '', %s)", (RESPONSE, BEGIN, json.dumps(odd)),
+        )  # fmt: skip
+    found = Log(dsn).ahead_of("a", AT)
+    assert found is not None
+    assert found.issued_at == np.datetime64("2026-06-10T04:00:00")
+
+
 def test_in_a_replay_the_log_s_clock_is_years_later(dsn: str) -> None:
     _logged(dsn, ("a", BEGIN - timedelta(hours=1), datetime.now(UTC), None))
     assert Log(dsn).ahead_of("a", AT) is not None
@@ -74,4 +87,6 @@ def test_in_a_replay_the_log_s_clock_is_years_later(dsn: str) -> None:
 def test_without_tables_or_postgres_nothing_is_scored_and_nothing_fails(dsn: str) -> None:
     assert Log(dsn).ahead_of("a", AT) is None
     assert Log(dsn, "http://127.0.0.1:1").promise("a", "7") is None
-    assert Log("host=127.0.0.1 port=1").ahead_of("a", AT) is None
+    dead = Log("host=127.0.0.1 port=1")
+    assert dead.ahead_of("a", AT) is None
+    assert len(dead.away) == 1  # and it is not asked again
