@@ -124,7 +124,7 @@ def test_a_stale_model_is_one_event_that_asks_for_training_and_is_cleared_by_a_b
     lake = Lake(str(tmp_path))
     fill(lake, record)
     store.save(lake, reference, datetime(2022, 6, 1, 12, tzinfo=UTC))
-    lines = [*job.run(lake, [SITE.park_id], FROM, TO, keep_going=True, served=Logged("", "", record))]
+    lines = [*job.run(lake, [SITE.park_id], FROM, TO, keep_going=True, served=Logged("", record=record))]
     found = [line.event for line in lines if line.event]
     (event,) = found
     assert (event["data"]["cause"]["likely"], event["data"]["advice"]) == ("model_stale", "retrain")
@@ -148,7 +148,7 @@ def test_while_the_park_has_drifted_its_error_is_not_the_model_s(
     lost = tampered(record, "2022-06-12", lambda power: power * 0.6)
     fill(lake, lost)
     store.save(lake, reference, datetime(2022, 6, 1, 12, tzinfo=UTC))
-    lines = [*job.run(lake, [SITE.park_id], FROM, TO, keep_going=True, served=Logged("", "", record))]
+    lines = [*job.run(lake, [SITE.park_id], FROM, TO, keep_going=True, served=Logged("", record=record))]
     causes = {line.event["data"]["cause"]["likely"] for line in lines if line.event}
     assert causes
     assert "model_stale" not in causes
