@@ -3,7 +3,10 @@
 Everything on loopback and on this machine's cores, the clients too. Two replicas of transformer and predictor behind
 Envoy with API keys, JSON log and prediction log, 100 parks of 48 hours, the default recipe's model. The baseline in the
 same run is FastAPI with pandas features and the same model (`benchmarks/serve/baseline.py`, two workers, no gateway).
-`ARGS="--reloads 30 --restarts 20 --seconds 15 --fleet 1000"` are the defaults. The last line is one JSON object.
+The clients ask for the same parks again and again, as those who poll do: `cache_hit_share` tells how many requests a
+transformer answered from its memory. The figures `uncached_…` are without that memory: each forecast is made.
+`ARGS="--reloads 30 --restarts 20 --seconds 15 --fleet 1000"` are the defaults. `ARGS="--soak 30"`: instead of all that,
+so many minutes at half the load that it bears (`benchmarks/serve/soak.py`). The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -12,24 +15,21 @@ import argparse
 import json
 import pickle
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 
-from benchmarks.serve import baseline, fleet
+from benchmarks.serve import baseline, clients, fleet, soak
 from benchmarks.serve.rig import BASELINE, REPLICAS, Rig, rig
-from pvf.stack.part import ROOT
 from pvforecast import snapshot, wiring
+from pvforecast.known import Known
 from pvforecast.model import bundle as bundles
 from pvforecast.model.bundle import Bundle
 from pvforecast.objects import ObjectStore
@@ -37,7 +37,6 @@ from pvforecast.objects import ObjectStore
 PARKS = 100
 _PREDICT = "/v1/models/pv-forecast:predict"
 _A_REQUEST = 100  # parks at most in one
-_RELOAD_DEADLINE_S = 30.0
 
 
 def main() -> None:
@@ -47,6 +46,7 @@ def main() -> None:
     parser.add_argument("--restarts", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--fleet", type=int, default=1_000)
+    parser.add_argument("--soak", type=float, nargs="?", const=30.0, default=0.0, metavar="MINUTES")
     args = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="pvf-serving-bench-"))
     home.chmod(0o755)  # Postgres' user walks through it
@@ -59,89 +59,144 @@ def main() -> None:
 
 
 def _measure(servers: Rig, store: ObjectStore, args: argparse.Namespace) -> dict[str, Any]:
-    _say("training the default recipe on a year of one park")
+    clients.say("training the default recipe on a year of one park")
     park = fleet.record()
     models = fleet.bundles(park)
-    _say(f"writing snapshots of {args.fleet} simulated parks")
+    clients.say(f"writing snapshots of {args.fleet} simulated parks")
     known = list(fleet.parks(park, max(args.fleet, PARKS)))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda one: snapshot.write(store, one), known))
     uris = [bundles.save(store, model) for model in models]
-    _deploy(store, models[0], uris[0], 1)
+    deploy(store, models[0], uris[0], 1)
     ids = [one.site.park_id for one in known]
     stored = {"files": models[0].files, "parks": {one.site.park_id: one for one in known[:PARKS]}}
     (servers.home / baseline.FILE).write_bytes(pickle.dumps(stored))
     result: dict[str, Any] = {}
 
-    _say("baseline")
+    ours = clients.bodies(
+        servers.home / "ours.json", [{"instances": [{"park_id": park, "horizon_hours": 48}]} for park in ids[:PARKS]]
+    )
+    if args.soak:
+        _start_ours(servers, "transformer")
+        return soak.run(servers, _url(servers), ours, args.soak, _events(store, known[:PARKS], models, uris))
+
+    clients.say("baseline")
     servers.start(BASELINE)
-    theirs = _bodies(servers, "baseline", [{"park_id": park} for park in ids[:PARKS]])
-    _load(f"{servers.parts[BASELINE].url}/forecast", "", theirs, 4, 3.0)
+    theirs = clients.bodies(servers.home / "baseline.json", [{"park_id": park} for park in ids[:PARKS]])
+    clients.load(f"{servers.parts[BASELINE].url}/forecast", "", theirs, 4, 3.0)
     slow = {
-        clients: _load(f"{servers.parts[BASELINE].url}/forecast", "", theirs, clients, args.seconds)
-        for clients in (8, 16)
+        count: clients.load(f"{servers.parts[BASELINE].url}/forecast", "", theirs, count, args.seconds)
+        for count in (8, 16)
     }
-    result |= {f"baseline_p95_ms_{clients}_clients": _percentile(of["ms"], 95) for clients, of in slow.items()}
-    result["baseline_requests_per_s"] = round(len(slow[16]["ms"]) / slow[16]["seconds"], 1)
+    result |= {f"baseline_p95_ms_{count}_clients": clients.percentile(of["ms"], 95) for count, of in slow.items()}
+    result["baseline_requests_per_s"] = clients.rate(slow[16])
     result["baseline_rss_mb"] = round(servers.rss_mb(BASELINE))
     servers.stop(BASELINE)
 
-    _say("ours")
-    names = [f"{kind}-{number}" for number in REPLICAS for kind in ("predictor", "transformer")]
-    servers.start("prediction-log", *names, "gateway")
-    ours = _bodies(servers, "ours", [{"instances": [{"park_id": park, "horizon_hours": 48}]} for park in ids[:PARKS]])
-    url = servers.parts["gateway"].url + _PREDICT
-    _until(lambda: httpx.post(url, content="{}", headers={"x-api-key": servers.key}).status_code == 400)
-    _load(url, servers.key, ours, 8, 5.0)
-    quick = {clients: _load(url, servers.key, ours, clients, args.seconds) for clients in (1, 8)}
-    before = servers.cpu_s()
-    quick[16] = _load(url, servers.key, ours, 16, args.seconds)
-    spent = {name: (after - before[name]) / len(quick[16]["ms"]) * 1e3 for name, after in servers.cpu_s().items()}
-    result |= {f"cpu_ms_a_request_{name}": round(ms, 2) for name, ms in spent.items()}
-    result |= {f"p95_ms_{clients}_clients": _percentile(of["ms"], 95) for clients, of in quick.items()}
-    result |= {
-        "p50_ms_1_client": _percentile(quick[1]["ms"], 50),
-        "p99_ms_16_clients": _percentile(quick[16]["ms"], 99),
-    }
-    result["requests_per_s"] = round(len(quick[16]["ms"]) / quick[16]["seconds"], 1)
-    result["throughput_ratio"] = round(result["requests_per_s"] / result["baseline_requests_per_s"], 2)
-    result["errors"] = sum(len(of["errors"]) for of in (*quick.values(), *slow.values()))
-    _tell(quick, "ours")
-    result["fleet_100_parks_ms"] = _fleet(url, servers.key, ids[:PARKS])
-    result[f"fleet_{len(ids)}_parks_ms"] = _fleet(url, servers.key, ids)
-    for some in (ids[:PARKS], ids):
-        result[f"portfolio_{len(some)}_parks_ms"] = _portfolio(servers.parts["gateway"].url, servers.key, some)
+    url = _url(servers)
+    clients.say("ours, each forecast made")
+    names = _start_ours(servers, "uncached")
+    made = _figures(servers, url, ours, args.seconds)
+    made |= _many(servers, url, ids)
+    result |= {f"uncached_{name}": value for name, value in made.items()}
+    for replica in REPLICAS:
+        servers.stop(f"uncached-{replica}")
+    clients.say("ours")
+    names = _start_ours(servers, "transformer")
+    quick = _figures(servers, url, ours, args.seconds)
+    result |= quick
+    result["cache_hit_share"] = servers.cache_hit_share()
+    for prefix in ("", "uncached_"):
+        ratio = result[f"{prefix}requests_per_s"] / result["baseline_requests_per_s"]
+        result[f"{prefix}throughput_ratio"] = round(ratio, 2)
+    result["errors"] += made["errors"] + sum(len(of["errors"]) for of in slow.values())
+    result |= _many(servers, url, ids)
     result |= {f"rss_mb_{name}": round(servers.rss_mb(name)) for name in ("predictor-1", "transformer-1", "gateway")}
     result |= {f"start_s_{name}": round(servers.start_s[name], 1) for name in ("predictor-1", "transformer-1")}
 
-    _say(f"{args.reloads} reloads under 16 clients")
-    with _under_load(url, servers.key, ours) as load:
+    clients.say(f"{args.reloads} reloads under 16 clients")
+    with clients.under_load(url, servers.key, ours) as load:
         result["reloads"] = _reload(servers, store, models, uris, args.reloads)
     result["reload_requests"], result["reload_failed_requests"] = len(load["ms"]), len(load["errors"])
-    _tell({16: load}, "reloads")
+    clients.tell({16: load}, "reloads")
 
-    _say(f"{args.restarts} restarts under 16 clients")
-    with _under_load(url, servers.key, ours) as load:
+    clients.say(f"{args.restarts} restarts under 16 clients")
+    with clients.under_load(url, servers.key, ours) as load:
         for number in range(args.restarts):
             name = names[number % len(names)]
             servers.stop(name)
             servers.start(name)
-            _until(lambda name=name: _ready(servers, name))
+            clients.until(lambda name=name: _ready(servers, name))
     result["restarts"] = args.restarts
     result["restart_requests"], result["restart_failed_requests"] = len(load["ms"]), len(load["errors"])
-    _tell({16: load}, "restarts")
+    clients.tell({16: load}, "restarts")
     return result
+
+
+def _start_ours(servers: Rig, transformer: str) -> list[str]:
+    """Starts what is not running yet, with these transformers; returns what can be restarted one by one."""
+    names = [f"{kind}-{number}" for number in REPLICAS for kind in ("predictor", transformer)]
+    servers.start_missing("prediction-log", *names, "gateway")
+    url = _url(servers)
+    for name in names:
+        clients.until(lambda name=name: _ready(servers, name))
+    clients.until(lambda: httpx.post(url, content="{}", headers={"x-api-key": servers.key}).status_code == 400)
+    return names
+
+
+def _figures(servers: Rig, url: str, bodies: Path, seconds: float) -> dict[str, Any]:
+    """Latencies with 1, 8 and 16 clients, what a request costs, and what went wrong."""
+    clients.load(url, servers.key, bodies, 8, 5.0)
+    runs = {count: clients.load(url, servers.key, bodies, count, seconds) for count in (1, 8)}
+    before = servers.cpu_s()
+    runs[16] = clients.load(url, servers.key, bodies, 16, seconds)
+    spent = {name: (after - before[name]) / len(runs[16]["ms"]) * 1e3 for name, after in servers.cpu_s().items()}
+    clients.tell(runs, "ours")
+    return {
+        **{f"cpu_ms_a_request_{name}": round(ms, 2) for name, ms in spent.items()},
+        **{f"p95_ms_{count}_clients": clients.percentile(of["ms"], 95) for count, of in runs.items()},
+        "p50_ms_1_client": clients.percentile(runs[1]["ms"], 50),
+        "p99_ms_16_clients": clients.percentile(runs[16]["ms"], 99),
+        "requests_per_s": clients.rate(runs[16]),
+        "errors": sum(len(of["errors"]) for of in runs.values()),
+    }
+
+
+def _many(servers: Rig, url: str, ids: Sequence[str]) -> dict[str, float]:
+    """100 parks and the whole fleet, each for itself and as a portfolio."""
+    told = {}
+    for some in (ids[:PARKS], ids):
+        told[f"fleet_{len(some)}_parks_ms"] = _fleet(url, servers.key, some)
+        told[f"portfolio_{len(some)}_parks_ms"] = _portfolio(servers.parts["gateway"].url, servers.key, some)
+    return told
+
+
+def _url(servers: Rig) -> str:
+    return servers.parts["gateway"].url + _PREDICT
+
+
+def _events(store: ObjectStore, known: Sequence[Known], models: Sequence[Bundle], uris: Sequence[str]) -> soak.Events:
+    """What happens during a soak."""
+
+    def reload(number: int) -> None:
+        deploy(store, models[number % 2], uris[number % 2], number + 1)
+
+    def refresh(number: int) -> None:
+        for one in known:
+            snapshot.write(store, replace(one, as_of=one.as_of + np.timedelta64(number, "s")))
+
+    return soak.Events(reload, refresh)
 
 
 def _reload(servers: Rig, store: ObjectStore, models: Sequence[Bundle], uris: Sequence[str], count: int) -> int:
     """Deploy the two bundles in turn, each time until both predictors serve it; returns how often they did."""
     for number in range(1, count + 1):
         model, uri = models[number % 2], uris[number % 2]
-        _deploy(store, model, uri, number + 1)
+        deploy(store, model, uri, number + 1)
         for replica in REPLICAS:
             metrics = servers.parts[f"predictor-{replica}"].url + "/metrics"
             wanted = f'bundle_id="{model.bundle_id}"'
-            _until(lambda metrics=metrics, wanted=wanted: wanted in httpx.get(metrics, timeout=5).text)
+            clients.until(lambda metrics=metrics, wanted=wanted: wanted in httpx.get(metrics, timeout=5).text)
     return count
 
 
@@ -151,7 +206,7 @@ def _ready(servers: Rig, name: str) -> bool:
     return httpx.get(f"{transformer}/v1/models/pv-forecast", timeout=5).status_code == 200
 
 
-def _deploy(store: ObjectStore, model: Bundle, uri: str, version: int) -> None:
+def deploy(store: ObjectStore, model: Bundle, uri: str, version: int) -> None:
     pointer = {"bundle_uri": uri, "bundle_id": model.bundle_id, "model_version": str(version), "promotion_id": version}
     store.put_json("models/deployed.json", pointer)
 
@@ -181,68 +236,6 @@ def _portfolio(gateway: str, key: str, parks: Sequence[str]) -> float:
             took.append((time.perf_counter() - begun) * 1e3)
             assert len(answer["predictions"]) == len(parks)
     return round(float(np.median(took[1:])), 1)
-
-
-def _bodies(servers: Rig, name: str, bodies: Sequence[dict[str, Any]]) -> Path:
-    file = servers.home / f"{name}.json"
-    file.write_text(json.dumps([json.dumps(body) for body in bodies]))
-    return file
-
-
-def _client(url: str, bodies: Path, clients: int, seconds: float) -> subprocess.Popen[str]:
-    words = [url, "--clients", str(clients), "--seconds", str(seconds), "--bodies", str(bodies)]
-    command = [sys.executable, "-m", "benchmarks.serve.load", *words]
-    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def _load(url: str, key: str, bodies: Path, clients: int, seconds: float) -> dict[str, Any]:
-    process = _client(url, bodies, clients, seconds)
-    out, _ = process.communicate(f"{key}\n", timeout=seconds + 60)
-    result: dict[str, Any] = json.loads(out)
-    return result
-
-
-@contextmanager
-def _under_load(url: str, key: str, bodies: Path) -> Iterator[dict[str, Any]]:
-    """16 clients while the block runs; what they saw is in the dict afterwards."""
-    process = _client(url, bodies, 16, 0)
-    assert process.stdin is not None
-    process.stdin.write(f"{key}\n")
-    process.stdin.flush()
-    seen: dict[str, Any] = {}
-    try:
-        yield seen
-    finally:
-        out, _ = process.communicate(timeout=60)
-        seen |= json.loads(out)
-
-
-def _percentile(ms: Sequence[float], percent: float) -> float:
-    return round(float(np.percentile(ms, percent)), 1)
-
-
-def _until(condition: Any, seconds: float = _RELOAD_DEADLINE_S) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if condition():
-                return
-        except httpx.HTTPError:
-            pass  # not yet
-        if time.monotonic() > deadline:
-            raise TimeoutError("the servers did not get there in time")
-        time.sleep(0.05)
-
-
-def _tell(runs: dict[int, dict[str, Any]], name: str) -> None:
-    for clients, run in runs.items():
-        errors = dict(Counter(run["errors"]).most_common(5))
-        rate = len(run["ms"]) / run["seconds"]
-        _say(f"{name}, {clients} clients: {rate:.0f}/s, p95 {_percentile(run['ms'], 95)} ms, errors {errors}")
-
-
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

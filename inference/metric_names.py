@@ -93,6 +93,10 @@ _SERVING = (
         *(_MAKES, ("hop",), _LATENCY),
     ),
     Metric("pvf_forecasts_total", "counter", "Forecasts made: one a park and request.", _MAKES),
+    Metric(
+        *("pvf_forecast_cache_total", "counter", "Forecasts looked for among those made before (hit, miss)."),
+        *(_MAKES, ("outcome",)),
+    ),
     Metric("pvf_forecast_rows_total", "counter", "Intervals forecast.", _MAKES),
     Metric(
         *("pvf_degraded_forecasts_total", "counter", "Forecasts made without something they should have had."),

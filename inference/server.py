@@ -6,14 +6,16 @@ the model, and logs a traceback for every bad request. Its data plane, servicer 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
+import uvloop
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from grpc_interceptor import AsyncExceptionToStatusInterceptor
@@ -91,6 +93,12 @@ async def serve(
     async with lifespan(), _started(grpc_server):
         await web.serve(build_app(data_plane), listener, certificate)
     log.info("%s stopped", name)
+
+
+def run(serving: Coroutine[Any, Any, None]) -> None:
+    """`asyncio.run`, on uvloop: an event loop that takes less of each request."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serving)
 
 
 def _grpc_server(name: str, data_plane: DataPlane, repository: ModelRepository, rpc: Rpc) -> grpc.aio.Server:

@@ -65,6 +65,7 @@ class Settings(BaseSettings):
 
     recipe: dict[str, Any] = {}  # of a training that names no other: what differs from the default, e.g. of `pvf tune`
     horizon_hours: int = 48  # of an answer that was not asked for another
+    forecast_cache_rows: int = Field(default=100_000, ge=0)  # intervals that a transformer remembers; 0: none
     correct_clocks: bool = True  # move rows by what was found about a logger's clock; False: name it only
     clock: Literal["system", "snapshot"] = "system"  # snapshot: a replay, "now" is when the snapshot was taken
 

@@ -174,6 +174,7 @@ def _prepare(infra: Settings, folder: Path, env: dict[str, str]) -> Serving:
         "PVF_POSTGRES_DSN": f"{dsn}{'&' if '?' in dsn else '?'}options=-csearch_path%3D{unique}",
         "PVF_PREDICTOR_GRPC": made.grpc,
         "PVF_PREDICTION_LOG_URL": made.sink_url,
+        "PVF_FORECAST_CACHE_ROWS": "0",  # so that each request goes all the way; `env` may say otherwise
     }
     made.env |= env
     http = ["--http-port", str(ports["predictor"]), "--grpc-port", str(ports["grpc"])]

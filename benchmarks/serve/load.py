@@ -2,7 +2,8 @@
 
     python -m benchmarks.serve.load URL --clients 8 --seconds 10 --bodies bodies.json
 
-Reads the API key from stdin's first line. With `--seconds 0` it goes on until stdin ends. Prints one JSON object:
+Reads the API key from stdin's first line. With `--seconds 0` it goes on until stdin ends. With `--rate` the clients
+together send so many requests a second at most. Prints one JSON object:
 {"ms": [...], "errors": [...], "seconds": ...}. Plain asyncio streams, so that the client takes little of the cores.
 """
 
@@ -22,7 +23,7 @@ _TIMEOUT_S = 10.0
 class Clients:
     """What all clients of one run share."""
 
-    def __init__(self, url: str, key: str, bodies: list[str]) -> None:
+    def __init__(self, url: str, key: str, bodies: list[str], pause_s: float) -> None:
         parts = urlsplit(url)
         self.host, self.port = str(parts.hostname), int(parts.port or 80)
         head = f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\n"
@@ -31,6 +32,7 @@ class Clients:
         self.ms: list[float] = []
         self.errors: list[str] = []
         self.stopping = False
+        self.pause_s = pause_s  # of each client, from the beginning of one request to that of the next
 
     async def run(self, number: int) -> None:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -56,6 +58,8 @@ class Clients:
                 streams = None
                 await asyncio.sleep(0.05)
             at += 1
+            if self.pause_s:
+                await asyncio.sleep(max(0.0, begun + self.pause_s - time.perf_counter()))
 
 
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> tuple[int, bool]:
@@ -67,10 +71,10 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reque
     return int(head.split(b" ", 2)[1]), b"connection: close" not in head
 
 
-async def _main(url: str, clients: int, seconds: float, bodies: list[str]) -> dict[str, object]:
+async def _main(url: str, clients: int, seconds: float, rate: float, bodies: list[str]) -> dict[str, object]:
     loop = asyncio.get_running_loop()
     key = (await loop.run_in_executor(None, sys.stdin.readline)).strip()
-    shared = Clients(url, key, bodies)
+    shared = Clients(url, key, bodies, clients / rate if rate else 0.0)
     begun = time.perf_counter()
     tasks = [asyncio.create_task(shared.run(number)) for number in range(clients)]
     if seconds:
@@ -89,5 +93,7 @@ if __name__ == "__main__":
     parser.add_argument("--clients", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--bodies", type=Path, required=True)
+    parser.add_argument("--rate", type=float, default=0.0)
     args = parser.parse_args()
-    print(json.dumps(asyncio.run(_main(args.url, args.clients, args.seconds, json.loads(args.bodies.read_text())))))
+    bodies = json.loads(args.bodies.read_text())
+    print(json.dumps(asyncio.run(_main(args.url, args.clients, args.seconds, args.rate, bodies))))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import psutil
 
 from pvf.stack import api_keys, gateway, services
@@ -26,7 +27,10 @@ _NO_LIMIT = 1_000_000
 
 
 class Rig:
-    """The parts by name: predictor-1, transformer-1, ..., prediction-log, gateway, baseline."""
+    """The parts by name: predictor-1, transformer-1, ..., prediction-log, gateway, baseline.
+
+    `uncached-1` is transformer-1 without its memory of forecasts, in its place.
+    """
 
     def __init__(self, home: Path, settings: Settings) -> None:
         self.home = home
@@ -53,6 +57,11 @@ class Rig:
             transformer = services.transformer(folder, port(f"transformer-{number}"), own)
             self.parts[f"predictor-{number}"] = replace(predictor, name=f"predictor-{number}")
             self.parts[f"transformer-{number}"] = replace(transformer, name=f"transformer-{number}")
+            self.parts[f"uncached-{number}"] = replace(
+                transformer,
+                name=f"uncached-{number}",
+                env={**transformer.env, "PVF_FORECAST_CACHE_ROWS": "0"},
+            )
         replicas = [("127.0.0.1", port(f"transformer-{number}")) for number in REPLICAS]
         options = Options(requests_per_second=_NO_LIMIT, burst=_NO_LIMIT)
         self.parts["gateway"] = gateway.part(home, port("gateway"), port("admin"), Upstreams(replicas), options)
@@ -78,6 +87,9 @@ class Rig:
             one.start()
             self.start_s[name] = time.perf_counter() - begun
 
+    def start_missing(self, *names: str) -> None:
+        self.start(*(name for name in names if name not in self._running))
+
     def stop(self, *names: str) -> None:
         """SIGTERM; returns when they are gone."""
         for name in names:
@@ -99,6 +111,21 @@ class Rig:
     def _processes(self, name: str) -> list[psutil.Process]:
         leader = psutil.Process(self._running[name].pids[name])
         return [leader, *leader.children(recursive=True)]
+
+    def metric(self, name: str, sample: str) -> float:
+        """The sum over a part's series that begin with `sample`; 0 without any."""
+        lines = httpx.get(f"{self.parts[name].url}/metrics", timeout=10).text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample))
+
+    def cache_hit_share(self) -> float:
+        """Of the forecasts so far, how many were taken from memory."""
+        counts = {
+            outcome: sum(
+                self.metric(f"transformer-{n}", f'pvf_forecast_cache_total{{outcome="{outcome}"') for n in REPLICAS
+            )
+            for outcome in ("hit", "miss")
+        }
+        return round(counts["hit"] / max(1.0, sum(counts.values())), 3)
 
     def close(self) -> None:
         self.stop(*reversed(list(self._running)))

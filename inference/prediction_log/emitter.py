@@ -12,14 +12,13 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path
 
 import httpx
 
 from inference import metrics
-from inference.prediction_log.events import Event, Pair, encode
+from inference.prediction_log.events import BATCH, MAX_BATCH, Event, Pair, encode, pack
 from inference.prediction_log.spool import Spool
 from inference.protocol import MODEL_NAME
 from pvforecast.errors import InvalidInput, StackError
@@ -30,8 +29,8 @@ EVENTS = metrics.counter("pvf_prediction_log_events_total")
 SPOOL_BYTES = metrics.gauge("pvf_prediction_log_spool_bytes")
 QUEUED = metrics.gauge("pvf_prediction_log_queue_pairs")
 
-_CONNECTIONS = 4
 _PAIRS_AT_ONCE = 64
+_BATCH_BYTES = 4 * 2**20
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.5, 10.0
 _REFUSED = (400, 413, 415, 422)
 
@@ -50,7 +49,7 @@ class Emitter:
     url : of the sink; empty turns the log off.
     folder : of the spool.
     queue_pairs : how many pairs may wait in memory.
-    timeout_s : for one event.
+    timeout_s : for one batch.
 
     Raises
     ------
@@ -77,7 +76,6 @@ class Emitter:
         self._queue: queue.Queue[Pair] = queue.Queue(queue_pairs)
         self._spool = _spool(folder, spool_bytes, segment_bytes)
         self._http = httpx.Client(timeout=timeout_s, trust_env=False, verify=verify)
-        self._senders = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="prediction-log-send")
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._stopping = threading.Event()
         self._retry_at = 0.0
@@ -105,7 +103,6 @@ class Emitter:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(wait_s)
-        self._senders.shutdown(wait=False)
         self._http.close()
 
     def _run(self) -> None:
@@ -164,33 +161,56 @@ class Emitter:
             log.info("delivered %d spooled events", len(events))
 
     def _send(self, events: Sequence[Event]) -> list[Event]:
-        """Send one, then the rest in waves; stop at the first failure. Returns what must be kept."""
-        at, wave = 0, 1
+        """Send in batches; one by one where the sink refuses a batch. Stops at the first failure.
+
+        Returns what must be kept.
+        """
+        at = 0
         while at < len(events):
-            outcomes = list(self._senders.map(self._post, events[at : at + wave]))
-            EVENTS.labels("delivered").inc(outcomes.count(_Outcome.DELIVERED))
-            EVENTS.labels("refused").inc(outcomes.count(_Outcome.REFUSED))
-            failed = [
-                event for event, outcome in zip(events[at:], outcomes, strict=False) if outcome is _Outcome.FAILED
-            ]
-            at, wave = at + wave, _CONNECTIONS
-            if failed:
+            batch = _first(events[at:])
+            outcome = self._post(pack(batch), {"content-type": BATCH})
+            if outcome is _Outcome.DELIVERED:
+                EVENTS.labels("delivered").inc(len(batch))
+            left = self._send_each(batch) if outcome is _Outcome.REFUSED else batch
+            at += len(batch)
+            if outcome is not _Outcome.DELIVERED and left:
                 self._retry_at = time.monotonic() + self._backoff_s
                 self._backoff_s = min(2 * self._backoff_s, _LAST_BACKOFF_S)
-                return [*failed, *events[at:]]
+                return [*left, *events[at:]]
         self._backoff_s = _FIRST_BACKOFF_S
         return []
 
-    def _post(self, event: Event) -> _Outcome:
+    def _send_each(self, events: Sequence[Event]) -> list[Event]:
+        """Returns those that the sink may take later."""
+        left: list[Event] = []
+        for event in events:
+            outcome = _Outcome.FAILED if left else self._post(event.body, event.headers)
+            if outcome is _Outcome.FAILED:
+                left.append(event)
+            else:
+                EVENTS.labels(outcome.name.lower()).inc()
+        return left
+
+    def _post(self, body: bytes, headers: dict[str, str]) -> _Outcome:
         try:
-            status = self._http.post(self._url, content=event.body, headers=event.headers).status_code
+            status = self._http.post(self._url, content=body, headers=headers).status_code
         except httpx.HTTPError as error:
-            log.warning("the prediction log's sink did not take an event: %r", error)
+            log.warning("the prediction log's sink did not take events: %r", error)
             return _Outcome.FAILED
         if status < 300:
             return _Outcome.DELIVERED
         log.warning("the prediction log's sink answered %d", status)
         return _Outcome.REFUSED if status in _REFUSED else _Outcome.FAILED
+
+
+def _first(events: Sequence[Event]) -> Sequence[Event]:
+    """As many as one batch may hold."""
+    size = 0
+    for at, event in enumerate(events[:MAX_BATCH]):
+        size += len(event.body)
+        if at and size > _BATCH_BYTES:
+            return events[:at]
+    return events[:MAX_BATCH]
 
 
 def _spool(folder: Path, max_bytes: int, segment_bytes: int) -> Spool:

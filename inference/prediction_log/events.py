@@ -1,9 +1,12 @@
-"""The CloudEvent pair of a prediction, as KServe's logger writes it: binary mode, one id for request and response."""
+"""The CloudEvent pair of a prediction, as KServe's logger writes it: binary mode, one id for request and response.
+
+Between our emitter and our sink events travel in batches (CloudEvents' batched mode): one HTTP request for many.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +22,10 @@ _REQUIRED = (
     "ce-id", "ce-type", "ce-source", "ce-specversion",
     "ce-inferenceservicename", "ce-namespace", "ce-component", "ce-endpoint",
 )  # fmt: skip
+BATCH = "application/cloudevents-batch+json"
+MAX_BATCH = 200
+
+_PREFIX = "ce-"
 _PARTS = {REQUEST: "instances", RESPONSE: "predictions"}
 _MAX_HEADER = 256
 
@@ -62,6 +69,41 @@ def encode(pair: Pair, *, inferenceservice: str, namespace: str) -> list[Event]:
     ]
 
 
+def pack(events: Sequence[Event]) -> bytes:
+    """The body of one batch, whose content type is `BATCH`."""
+    return orjson.dumps(
+        [
+            {name.removeprefix(_PREFIX): value for name, value in one.headers.items() if name.startswith(_PREFIX)}
+            | {"datacontenttype": one.headers.get("content-type", ""), "data": orjson.Fragment(one.body)}
+            for one in events
+        ]
+    )
+
+
+def unpack(body: bytes) -> list[Received]:
+    """The checked events of one batch.
+
+    Raises
+    ------
+    InvalidInput
+        it is no batch, or one of its events is wrong.
+    """
+    try:
+        batch = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"it is not JSON: {error}", field="body") from error
+    if not isinstance(batch, list) or not all(isinstance(one, dict) for one in batch) or len(batch) > MAX_BATCH:
+        raise InvalidInput("it is no batch", field="body", hint=f"a JSON list of up to {MAX_BATCH} CloudEvents")
+    return [_received(one) for one in batch]
+
+
+def _received(one: dict[str, Any]) -> Received:
+    data = one.pop("data", None)
+    headers = {f"{_PREFIX}{name}": value for name, value in one.items() if isinstance(value, str)}
+    headers["content-type"] = headers.pop(f"{_PREFIX}datacontenttype", "")
+    return _decode(headers, orjson.dumps(data).decode(), data)
+
+
 def decode(headers: Mapping[str, str], body: bytes) -> Received:
     """Check an event that came in. `headers` have lower-case names.
 
@@ -70,6 +112,15 @@ def decode(headers: Mapping[str, str], body: bytes) -> Received:
     InvalidInput
         naming the header, or the body, that is wrong.
     """
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"it is not JSON: {error}", field="body") from error
+    return _decode(headers, body.decode(), data)
+
+
+def _decode(headers: Mapping[str, str], text: str, data: object) -> Received:
+    """`data` is what the JSON `text` says."""
     for name in _REQUIRED:
         value = headers.get(name, "")
         if not value or len(value) > _MAX_HEADER:
@@ -87,13 +138,13 @@ def decode(headers: Mapping[str, str], body: bytes) -> Received:
         id=headers["ce-id"],
         type=kind,
         time=_time(headers.get("ce-time")),
-        park_ids=_park_ids(body, _PARTS[kind]),
+        park_ids=_park_ids(data, _PARTS[kind]),
         inferenceservice=headers["ce-inferenceservicename"],
         namespace=headers["ce-namespace"],
         component=headers["ce-component"],
         endpoint=headers["ce-endpoint"],
         request_id=headers.get("ce-requestid"),
-        data=body.decode(),
+        data=text,
     )
 
 
@@ -109,11 +160,7 @@ def _time(text: str | None) -> datetime:
     return time
 
 
-def _park_ids(body: bytes, part: str) -> list[str]:
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"it is not JSON: {error}", field="body") from error
+def _park_ids(data: object, part: str) -> list[str]:
     entries = data.get(part) if isinstance(data, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InvalidInput(f"it has no list of objects named {part}", field="body", hint=f'{{"{part}": [{{...}}]}}')

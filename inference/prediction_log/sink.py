@@ -1,4 +1,7 @@
-"""The HTTP side of the prediction log: takes KServe-logger CloudEvents, answers when they are committed."""
+"""The HTTP side of the prediction log: takes KServe-logger CloudEvents, answers when they are committed.
+
+A batch is taken as a whole or refused as a whole; what is in it already is dropped by its id when it comes again.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from inference import metrics as named
-from inference.prediction_log.events import decode
+from inference.prediction_log.events import BATCH, decode, unpack
 from inference.prediction_log.writer import Writer
 from pvforecast.errors import InvalidInput, NotReady, PvForecastError
 
@@ -18,7 +21,7 @@ MAX_BODY_BYTES = 16 * 2**20
 
 
 def build_app(writer: Writer) -> Starlette:
-    """POST / takes an event; GET /healthz and /metrics."""
+    """POST / takes an event or a batch; GET /healthz and /metrics."""
 
     async def take(request: Request) -> Response:
         body = bytearray()
@@ -27,12 +30,16 @@ def build_app(writer: Writer) -> Starlette:
             if len(body) > MAX_BODY_BYTES:
                 return _answer(413, InvalidInput(f"more than {MAX_BODY_BYTES} bytes", field="body"))
         try:
-            await writer.store(decode(request.headers, bytes(body)))
+            if request.headers.get("content-type", "").split(";")[0].strip() == BATCH:
+                events = unpack(bytes(body))
+            else:
+                events = [decode(request.headers, bytes(body))]
+            await writer.store(*events)
         except InvalidInput as error:
             return _answer(400, error)
         except NotReady as error:
             return _answer(503, error)
-        EVENTS.labels("202").inc()
+        EVENTS.labels("202").inc(len(events))
         return Response(status_code=202)
 
     async def health(_: Request) -> Response:

@@ -40,14 +40,14 @@ class Writer:
 
     def __init__(self, dsn: str, days: int = 0) -> None:
         self._dsn = dsn
-        self._queue: asyncio.Queue[Waiting] = asyncio.Queue(_WAITING)
+        self._queue: asyncio.Queue[Waiting] = asyncio.Queue()
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._days = days
         self._months: set[datetime] = set()  # that are there, as far as this connection knows
         WAITING.set_function(self._queue.qsize)
 
-    async def store(self, event: Received) -> None:
-        """Return when the event is committed.
+    async def store(self, *events: Received) -> None:
+        """Return when the events are committed.
 
         Raises
         ------
@@ -56,13 +56,17 @@ class Writer:
         InvalidInput
             Postgres can never take it, e.g. a NUL in a text; or its time lies ahead, or before what is kept.
         """
-        _check_time(event.time, datetime.now(UTC), self._days)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait((event, done))
-        except asyncio.QueueFull:
-            raise NotReady("too many events are waiting", hint="send it again later") from None
-        await done
+        now, loop = datetime.now(UTC), asyncio.get_running_loop()
+        for event in events:
+            _check_time(event.time, now, self._days)
+        if self._queue.qsize() + len(events) > _WAITING:
+            raise NotReady("too many events are waiting", hint="send it again later")
+        waiting: list[Waiting] = [(event, loop.create_future()) for event in events]
+        for one in waiting:
+            self._queue.put_nowait(one)
+        for outcome in await asyncio.gather(*(done for _, done in waiting), return_exceptions=True):
+            if outcome is not None:
+                raise outcome
 
     async def run(self) -> None:
         """Make the table if Postgres is there, then write for ever."""

@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--grpc-host", help="of gRPC, where not --host: 127.0.0.1 is for the same pod only")
     args = parser.parse_args(argv)
     web.configure_logging()
-    asyncio.run(_serve(args.host, args.http_port, args.grpc_host or args.host, args.grpc_port))
+    server.run(_serve(args.host, args.http_port, args.grpc_host or args.host, args.grpc_port))
     return 0
 
 

@@ -20,6 +20,7 @@ from inference.stream.watch import Watcher
 from inference.transformer.access import ParkAccess
 from inference.transformer.client import PredictorClient
 from inference.transformer.clock import Clock
+from inference.transformer.made import MadeBefore
 from inference.transformer.model import CLIENT_HEADER, Transformer
 from inference.transformer.snapshots import plausible
 from inference.transformer.specs import Specs
@@ -41,7 +42,9 @@ async def _serve(host: str, port: int) -> None:
     )
     # the same path as an answered request: one way to make a forecast, one log
     everyone = ParkAccess(None)
-    model = Transformer(snapshots, specs, client, Clock(config.clock), everyone, emitter, config.horizon_hours)
+    model = Transformer(
+        snapshots, specs, client, Clock(config.clock), everyone, emitter, config.horizon_hours, MadeBefore(0)
+    )
 
     async def forecast(parks: Sequence[str]) -> list[dict[str, Any]]:
         headers = {CLIENT_HEADER: _PLATFORM}

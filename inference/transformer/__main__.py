@@ -16,6 +16,7 @@ from inference.transformer.access import ParkAccess
 from inference.transformer.app import build_app
 from inference.transformer.client import PredictorClient
 from inference.transformer.clock import Clock
+from inference.transformer.made import MadeBefore
 from inference.transformer.model import Transformer
 from inference.transformer.newest import Newest
 from inference.transformer.portfolio import Portfolios
@@ -41,7 +42,16 @@ async def _serve(host: str, http_port: int, grpc_port: int | None) -> None:
         namespace=os.environ.get("PVF_NAMESPACE", "local"),
         verify=tls.trusted(config),
     )
-    model = Transformer(snapshots, specs, client, Clock(config.clock), access, emitter, config.horizon_hours)
+    model = Transformer(
+        snapshots,
+        specs,
+        client,
+        Clock(config.clock),
+        access,
+        emitter,
+        config.horizon_hours,
+        MadeBefore(config.forecast_cache_rows),
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -87,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--grpc-port", type=int, help="also answer Open Inference v2 over gRPC on this port")
     args = parser.parse_args(argv)
     web.configure_logging()
-    asyncio.run(_serve(args.host, args.http_port, args.grpc_port))
+    server.run(_serve(args.host, args.http_port, args.grpc_port))
     return 0
 
 

@@ -22,9 +22,13 @@ class Clock:
         self._kind = kind
 
     def now(self, newest: Snapshot) -> np.datetime64:
-        """Never before the newest snapshot: the machine that took it may be seconds ahead."""
+        """The full minute, so that callers within it get the same forecast, and it is made once.
+
+        Never before the newest snapshot: what that knows was not known earlier, and the machine that took it may be
+        seconds ahead.
+        """
         taken = newest.known.as_of
-        return taken if self._kind == "snapshot" else max(taken, to_utc64(datetime.now(UTC)))
+        return taken if self._kind == "snapshot" else max(taken, to_utc64(datetime.now(UTC).replace(second=0)))
 
     def issue_time(self, wanted: datetime | None, newest: Snapshot, field: str) -> np.datetime64:
         """`wanted`, or now. Raises InvalidInput when it lies in the future."""

@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
-
-from inference.transformer.client import Inference
 from inference.transformer.forecast import Question
+from inference.transformer.made import Made
 from pvforecast.errors import NotReady
-from pvforecast.features import Features
-
-Rungs = npt.NDArray[np.int64]
 
 _PARKS = 2_000
-
-
-@dataclass(frozen=True)
-class Made:
-    """One forecast: the question, its feature rows, and the predictor's answer to these rows alone."""
-
-    question: Question
-    rows: Features
-    inference: Inference
-    rungs: Rungs
-    """Of each row, what its band was calibrated for: an index into `calibration.RUNGS`."""
-    stale: bool = False
 
 
 class LastGood:
@@ -43,7 +25,7 @@ class LastGood:
         held = self._kept.get(park)
         if held is not None and _rank(held) > _rank(made):
             return
-        self._kept[park] = made
+        self._kept[park] = replace(made)  # without what was told of it
         self._kept.move_to_end(park)
         while len(self._kept) > _PARKS:
             self._kept.popitem(last=False)

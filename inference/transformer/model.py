@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar
 
 import numpy as np
 from kserve import Model
@@ -15,13 +15,13 @@ from inference import metrics
 from inference.prediction_log.emitter import Emitter
 from inference.prediction_log.events import Pair
 from inference.protocol import MAX_EXPLAINED_ROWS, MODEL_NAME
-from inference.transformer import forecast
 from inference.transformer.access import ParkAccess, refuse_unknown
 from inference.transformer.client import Inference, PredictorClient, SpecMoved
 from inference.transformer.clock import Clock
 from inference.transformer.errors import TooLarge, Unavailable
 from inference.transformer.forecast import Question
-from inference.transformer.last_good import LastGood, Made
+from inference.transformer.last_good import LastGood
+from inference.transformer.made import Made, MadeBefore
 from inference.transformer.request import MAX_HORIZON_HOURS, Instance, read
 from inference.transformer.snapshots import Snapshot, Snapshots, plausible, require
 from inference.transformer.specs import Header, Specs
@@ -37,12 +37,12 @@ WEATHER_AGE = metrics.histogram("pvf_forecast_weather_age_seconds")
 GENERATION_AGE = metrics.histogram("pvf_forecast_generation_age_seconds")
 
 R = TypeVar("R")
-A = TypeVarTuple("A")
+A = TypeVar("A")
 
 CLIENT_HEADER = "x-client-id"
 REQUEST_HEADER = "x-request-id"
-STALE_FORECAST = "stale_forecast"
-"""Among the reasons of `degraded`: an older forecast stands in, issued at the time it names."""
+_FEW_HOURS = 400
+"""A request of so many is worked on in the event loop: to hand it to a thread and back takes longer than the work."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         access: ParkAccess,
         emitter: Emitter,
         default_hours: int,
+        made_before: MadeBefore,
     ) -> None:
         if not 1 <= default_hours <= MAX_HORIZON_HOURS:
             hint = f"a whole number of hours from 1 to {MAX_HORIZON_HOURS}"
@@ -90,6 +91,7 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         self._emitter = emitter
         self._default_hours = default_hours
         self._last_good = LastGood()
+        self._made_before = made_before
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="features")
 
     async def preprocess(self, payload: Any, headers: dict[str, str] | None = None) -> Prepared:
@@ -103,15 +105,15 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         refuse_unknown({field: park for field, park in wanted.items() if not plausible(park)})
         self._access.check(client_id, wanted)
         with HOP.labels("snapshots").time():
-            newest = await asyncio.gather(*(self._snapshots.newest(park) for park in wanted.values()))
+            newest = await _each(self._snapshots.newest(park) for park in wanted.values())
             missing = {field: park for (field, park), one in zip(wanted.items(), newest, strict=True) if one is None}
             refuse_unknown(missing)
             found = [one for one in newest if one is not None]
-            questions = await asyncio.gather(*map(self._question, fields, instances, found))
+            questions = await _each(map(self._question, fields, instances, found))
         body = (
             payload if isinstance(payload, dict) else {"instances": [one.model_dump(mode="json") for one in instances]}
         )
-        return Prepared(body, list(questions), headers.get(REQUEST_HEADER, ""), client_id, asked.allow_stale)
+        return Prepared(body, questions, headers.get(REQUEST_HEADER, ""), client_id, asked.allow_stale)
 
     async def predict(self, payload: Prepared, headers: object = None) -> Predicted:  # noqa: ARG002  # KServe passes them
         """Raises NotReady where no forecast can be made, and no older one may stand in or is there."""
@@ -126,41 +128,56 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         return Predicted(payload, made)
 
     async def _predict(self, payload: Prepared) -> list[Made]:
-        """One call for all parks; once more with other features where the model was just replaced."""
+        """What was made before is taken from memory; the predictor is asked for the rest, in one call."""
         header = await self._specs.current()
         for question in payload.questions:
             question.check_quantiles(header.quantiles)
-        explain = any(question.instance.explain for question in payload.questions)
-        _check_explained(payload.questions, explain)
+        found = [self._made_before.find(question, header.deployment) for question in payload.questions]
+        rest = [question for question, made in zip(payload.questions, found, strict=True) if made is None]
+        if not rest:
+            return [made for made in found if made is not None]
+        made = await self._make(rest, header, payload.request_id)
+        if made[0].inference.bundle_id != header.deployment.bundle_id and len(rest) < len(found):
+            # the model was just replaced: one request is answered by one model
+            return await self._make(payload.questions, header, payload.request_id)
+        self._made_before.keep(made, header.deployment)
+        fresh = iter(made)
+        return [one or next(fresh) for one in found]
+
+    async def _make(self, questions: list[Question], header: Header, request_id: str) -> list[Made]:
+        """One call for all parks; once more with other features where the model was just replaced."""
+        explain = any(question.instance.explain for question in questions)
+        _check_explained(questions, explain)
         for _ in range(3):
             with HOP.labels("features").time():
-                rows = await self._in_thread(_build, payload.questions, header)
+                rows = await self._work(_build, questions, header)
             try:
                 with HOP.labels("predictor").time():
                     inference = await self._client.infer(
-                        np.concatenate(rows), header.spec.hash, payload.request_id, explain=explain
+                        np.concatenate(rows), header.spec.hash, request_id, explain=explain
                     )
             except SpecMoved as moved:
                 header = await self._specs.of_hash(moved.spec_hash)
                 continue
-            for question in payload.questions:
+            for question in questions:
                 question.check_quantiles(inference.levels)
-            return _split(payload.questions, rows, inference, header)
+            return _split(questions, rows, inference, header)
         raise Unavailable("the model is being replaced", hint="try again")
 
     async def postprocess(self, result: Predicted, headers: object = None) -> dict[str, Any]:  # noqa: ARG002  # KServe passes them
         with HOP.labels("answer").time():
-            response, logged = await self._in_thread(_finish, result)
+            told = await self._work(_tell, result.prepared.questions, result.made)
+        predictions = [answer for answer, _ in told]
         self._emitter.emit(
             Pair(
                 request=result.prepared.body | {"client_id": result.prepared.client_id},
-                response={"predictions": logged, "client_id": result.prepared.client_id},
+                response={"predictions": [entry for _, entry in told], "client_id": result.prepared.client_id},
                 request_id=result.prepared.request_id,
             )
         )
-        for prediction in response["predictions"]:
+        for prediction in predictions:
             _note(prediction)
-        return response
+        return {"predictions": predictions}
 
     async def _question(self, field: str, instance: Instance, newest: Snapshot) -> Question:
         issued_at = self._clock.issue_time(instance.issued_at, newest, f"{field}.issued_at")
@@ -169,8 +186,17 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
             found = require(await self._snapshots.at(instance.park_id, issued_at), f"{field}.issued_at", issued_at)
         return Question.ask(field, instance, found, issued_at, self._default_hours)
 
-    async def _in_thread(self, function: Callable[[*A], R], *arguments: *A) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+    async def _work(self, function: Callable[[list[Question], A], R], questions: list[Question], argument: A) -> R:
+        """`function(questions, argument)`, in a thread where it would hold up other requests."""
+        if sum(len(question.hours) for question in questions) <= _FEW_HOURS:
+            return function(questions, argument)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, questions, argument)
+
+
+async def _each(waiting: Iterable[Awaitable[R]]) -> list[R]:
+    """What all of them give; one alone needs no task of its own."""
+    first, *others = waiting
+    return [await first] if not others else list(await asyncio.gather(first, *others))
 
 
 def _note(prediction: dict[str, Any]) -> None:
@@ -208,17 +234,5 @@ def _split(questions: list[Question], rows: list[Features], inference: Inference
     return made
 
 
-def _finish(result: Predicted) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The response, and what the log keeps of it."""
-    predictions, logged = [], []
-    for made in result.made:
-        question, inference = made.question, made.inference
-        power = forecast.power_kw(question, inference.fractions)
-        answer = forecast.answer(question, inference, power)
-        if made.stale:
-            answer["degraded"] = [*answer["degraded"], STALE_FORECAST]
-        answer["band_hours"] = calibration.counted(made.rungs)
-        answer["explanation"] = forecast.explanation(question, inference, power)
-        predictions.append(answer)
-        logged.append(forecast.log_entry(question, inference, made.rows, inference.fractions, power, answer))
-    return {"predictions": predictions}, logged
+def _tell(_: list[Question], made: list[Made]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    return [one.told for one in made]

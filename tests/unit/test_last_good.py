@@ -8,7 +8,8 @@ import pytest
 from inference.transformer import forecast
 from inference.transformer.client import Inference
 from inference.transformer.forecast import Question
-from inference.transformer.last_good import LastGood, Made
+from inference.transformer.last_good import LastGood
+from inference.transformer.made import Made
 from inference.transformer.request import parse
 from inference.transformer.snapshots import Snapshot
 from pvforecast.errors import NotReady

@@ -43,9 +43,9 @@ def counting_sink() -> Iterator[Sink]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
+            batch = json.loads(self.rfile.read(int(self.headers["content-length"])))
             if not sink.away:
-                sink.taken.append(self.headers["ce-id"])
+                sink.taken += [one["id"] for one in batch]
             self.send_response(503 if sink.away else 202)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -190,7 +190,7 @@ def test_a_spool_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def picky_sink() -> Iterator[tuple[str, list[str]]]:
-    """Refuses request events for good, fails the first response event, takes the rest."""
+    """Knows no batches, refuses request events for good, fails the first response event, takes the rest."""
     taken: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -199,7 +199,7 @@ def picky_sink() -> Iterator[tuple[str, list[str]]]:
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             status = 400
-            if self.headers["ce-type"] == RESPONSE:
+            if self.headers.get("ce-type") == RESPONSE:
                 status, type(self).failed = (202, True) if self.failed else (503, True)
                 if status == 202:
                     taken.append(self.headers["ce-id"])
@@ -237,6 +237,17 @@ def test_a_pair_is_written_and_read_as_kserves_logger_does() -> None:
     assert (request.time, request.request_id, request.park_ids) == (PAIR.time, "request-1", ["a"])
     assert (response.inferenceservice, response.namespace, response.endpoint) == ("pv-forecast", "here", "default")
     assert json.loads(response.data) == PAIR.response
+
+
+def test_a_batch_holds_what_its_events_hold_alone() -> None:
+    pair = events.encode(PAIR, inferenceservice="pv-forecast", namespace="here")
+    assert events.unpack(events.pack(pair)) == [events.decode(one.headers, one.body) for one in pair]
+
+
+@pytest.mark.parametrize("body", [b"{", b"{}", b"[1]", b"[{}]", json.dumps([{}] * 201).encode()])
+def test_what_is_no_batch_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        events.unpack(body)
 
 
 def test_a_refusal_survives_the_way_and_a_broken_connection_is_unavailable() -> None:

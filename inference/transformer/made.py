@@ -1,0 +1,97 @@
+"""Forecasts that were made, and the memory of them: equal knowledge, time, question and model give an equal answer."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inference import metrics
+from inference.deployed import Deployment
+from inference.transformer import forecast
+from inference.transformer.client import Inference
+from inference.transformer.forecast import Question
+from pvforecast.features import Features
+from pvforecast.model import calibration
+
+LOOKED_UP = metrics.counter("pvf_forecast_cache_total")
+STALE_FORECAST = "stale_forecast"
+"""Among the reasons of `degraded`: an older forecast stands in, issued at the time it names."""
+
+Rungs = npt.NDArray[np.int64]
+_Key = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Made:
+    """One forecast: the question, its feature rows, and the predictor's answer to these rows alone."""
+
+    question: Question
+    rows: Features
+    inference: Inference
+    rungs: Rungs
+    """Of each row, what its band was calibrated for: an index into `calibration.RUNGS`."""
+    stale: bool = False
+
+    @cached_property
+    def told(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The prediction of the response, and what the log keeps of it. Not to be changed: they may be told again."""
+        question, inference = self.question, self.inference
+        possible = forecast.power_kw(question, inference.fractions)
+        answer = forecast.answer(question, inference, possible)
+        if self.stale:
+            answer["degraded"] = [*answer["degraded"], STALE_FORECAST]
+        answer["band_hours"] = calibration.counted(self.rungs)
+        answer["explanation"] = forecast.explanation(question, inference, possible)
+        return answer, forecast.log_entry(question, inference, self.rows, inference.fractions, possible, answer)
+
+
+class MadeBefore:
+    """The last forecasts, found by all that they are made from. Callers poll: most ask for what another just got.
+
+    Parameters
+    ----------
+    rows : intervals kept at most, about 1 KB each; 0 keeps nothing.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._most = rows
+        self._rows = 0
+        self._kept: OrderedDict[_Key, Made] = OrderedDict()
+
+    def find(self, question: Question, deployment: Deployment) -> Made | None:
+        """The forecast for this question by the deployed model, where it was made before."""
+        key = _key(question, deployment)
+        found = self._kept.get(key) if key else None
+        if self._most:
+            LOOKED_UP.labels("miss" if found is None else "hit").inc()
+        if found is not None and key is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def keep(self, made: Sequence[Made], deployment: Deployment) -> None:
+        """Remember those that this deployment gave: while a model is replaced, the predictor may be a moment ahead."""
+        for one in made:
+            key = _key(one.question, deployment)
+            given_by = (one.inference.bundle_id, one.inference.model_version)
+            if key is None or key in self._kept or given_by != (deployment.bundle_id, deployment.model_version):
+                continue
+            self._kept[key] = one
+            self._rows += len(one.rows)
+        while self._rows > self._most:
+            self._rows -= len(self._kept.popitem(last=False)[1].rows)
+
+
+def _key(question: Question, deployment: Deployment) -> _Key | None:
+    """None for what is not worth keeping: a caller's own weather, explanations."""
+    asked = question.instance
+    if asked.weather is not None or asked.explain:
+        return None
+    levels = tuple(sorted(set(asked.quantiles))) if asked.quantiles else None
+    of_park = (question.known.site.park_id, question.snapshot_id, str(question.issued_at), len(question.hours))
+    return (*of_park, levels, deployment)
