@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -88,6 +89,9 @@ async def serve(
     data_plane = DataPlane(model_registry=repository)
     listener = web.listen(host, http_port)
     grpc_server = _grpc_server(name, data_plane, repository, rpc) if rpc else None
+    # what the imports left, some hundred thousand objects, is no garbage: full collections need not walk through it
+    gc.collect()
+    gc.freeze()
     scheme, beside = "https" if certificate else "http", f", grpc {rpc.host}:{rpc.port}" if rpc else ""
     log.info("%s listens on %s://%s:%d%s", name, scheme, host, http_port, beside)
     async with lifespan(), _started(grpc_server):

@@ -116,6 +116,12 @@ def latest_entry(store: ObjectStore, park_id: str) -> dict[str, str] | None:
     return entry
 
 
+def latest_etags(store: ObjectStore) -> dict[str, str]:
+    """Park -> ETag of its pointer: the same ETag, the same newest snapshot."""
+    prefix = "snapshots/latest/"
+    return {key.removeprefix(prefix).removesuffix(".json"): etag for key, etag in store.etags(prefix)}
+
+
 def entry_at(store: ObjectStore, park_id: str, issued_at: np.datetime64) -> dict[str, str] | None:
     """The newest retained snapshot taken at or before `issued_at`."""
     prefix = f"snapshots/index/{park_id}/"
