@@ -57,7 +57,8 @@ def under_load(url: str, key: str, bodies: Path, rate: float = 0.0) -> Iterator[
 
 
 def rate(run: dict[str, Any]) -> float:
-    return round(len(run["ms"]) / run["seconds"], 1)
+    """Requests a second."""
+    return round(len(run["ms"]) / float(run["seconds"]), 1)
 
 
 def percentile(ms: Sequence[float], percent: float) -> float:

@@ -53,6 +53,7 @@ class Portfolio(BaseModel):
     scenarios: Annotated[StrictInt, Field(ge=100, le=20_000)] | None = None
     seed: Annotated[StrictInt, Field(ge=0, le=2**32 - 1)] = 0
     each: StrictBool = True
+    allow_stale: StrictBool = False
 
 
 HINTS = {
@@ -64,6 +65,7 @@ HINTS = {
     "scenarios": "a whole number from 100 to 20000, or leave it out",
     "seed": "a whole number; equal seeds give equal answers",
     "each": "false leaves the parks' own forecasts out of the answer",
+    "allow_stale": "true for the sum of the last good forecasts where none can be made now",
 }
 
 
@@ -188,7 +190,9 @@ class Portfolios:
         instances = [{"park_id": park, "horizon_hours": asked.horizon_hours, "issued_at": issued_at} for park in parks]
         try:
             async with self._pages:
-                answer, _ = await self._model({"instances": instances}, headers=headers)
+                answer, _ = await self._model(
+                    {"instances": instances, "allow_stale": asked.allow_stale}, headers=headers
+                )
         except InvalidInput as error:
             field = _INSTANCE.sub("", error.field or "").split(", ")[0].replace("park_id", "parks")
             raise type(error)(_INSTANCE.sub("", error.message), field=field, hint=error.hint) from error

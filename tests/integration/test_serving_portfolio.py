@@ -104,3 +104,18 @@ def test_a_wrong_question_names_the_field(place: Place, asked: Any, status: int,
     answer = place.post(PATH, asked, place.desk)
     assert (answer.status_code, answer.json()["field"]) == (status, field), answer.text
     assert set(answer.json()) == {"error", "code", "field", "hint", "request_id"}
+
+
+def test_without_the_predictor_the_last_good_forecasts_are_added_up_where_that_is_allowed(place: Place) -> None:
+    asked = ASKED | {"parks": list(PARKS)}
+    good = place.post(PATH, asked, place.desk).json()["portfolio"]
+    predictor = place.services.services["predictor"]
+    predictor.stop()
+    try:
+        assert place.post(PATH, asked, place.desk).status_code == 503
+        stale = place.post(PATH, asked | {"allow_stale": True}, place.desk).json()["portfolio"]
+        assert stale == good | {"degraded": {**good["degraded"], "stale_forecast": 2}}
+    finally:
+        predictor.start()
+        predictor.wait()
+    eventually(lambda: place.post(PATH, asked, place.desk).status_code == 200)
