@@ -75,14 +75,20 @@ def _sound_from(observed: Observed, opened: np.datetime64, closed: np.datetime64
 
 
 def _mean_z(observed: Observed, quiet: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, float] | None:
-    """Over the last valid days; None while there are too few, a rule fires, or a mean lies too far off."""
+    """Over the last valid days; None while there are too few, a rule fires, or a mean lies too far off.
+
+    Of a young park without others to borrow from only the hard rules tell anything: as many metered days have to do.
+    """
     means = {}
+    by_rules_alone = not observed.paths[WARN]
+    if by_rules_alone and np.isfinite(observed.park.power[quiet]).any(axis=1).sum() < QUIET_DAYS:
+        return None
     for name, limit in QUIET_Z.items():
         z = observed.z.get(name)
         if z is None:
             continue
         valid = z[quiet][np.isfinite(z[quiet])][-QUIET_DAYS:]
-        if name in ("tc", "level") and len(valid) < QUIET_DAYS:
+        if name in ("tc", "level") and len(valid) < QUIET_DAYS and not by_rules_alone:
             return None
         if len(valid):
             means[name] = round(float(np.clip(valid, -_CLIP, _CLIP).mean()), 3)

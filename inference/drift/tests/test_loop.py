@@ -14,9 +14,9 @@ from inference.drift.__main__ import main
 from inference.drift.days import DayCutter, check_time
 from inference.drift.episodes import closing, still_open
 from inference.drift.observe import observe
-from inference.drift.reference import Reference
+from inference.drift.reference import Reference, make
 from inference.drift.tests.lakes import fill
-from inference.drift.tests.parks import SITE, tampered
+from inference.drift.tests.parks import SITE, simulated, tampered
 from pvforecast import holds
 from pvforecast.known import ParkRecord
 from pvforecast.lake import Lake, records
@@ -67,6 +67,19 @@ def test_an_outage_is_held_from_training_until_the_park_is_itself_again(
     noon = np.datetime64("2022-06-01T19:00:00", "s") + np.arange(30) * np.timedelta64(86_400, "s")
     missing = noon[np.isnan(learned.truth(noon, healthy=True))].astype("datetime64[D]")
     assert missing.tolist() == np.arange(OUT, BACK, dtype="datetime64[D]").tolist()
+
+
+def test_what_only_hard_rules_watch_is_given_back_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    young = simulated("2022-05-01", 80)
+    reference = make(young, np.datetime64("2022-06-01T12:00:00", "s"))
+    assert reference.thresholds["warn"] == {}
+    uri = _lake(tmp_path, _after_outage(young), reference)
+    lines = _replay(uri, capsys)
+    first = next(line["event"] for line in lines if line["event"])
+    (cleared,) = [event for line in lines for event in line["also"] if event["type"] == events.CLEARED_TYPE]
+    assert (cleared["data"]["opened_by"], cleared["data"]["sound_from"]) == (first["id"], str(BACK))
+    (hold,) = holds.read(Lake(uri))
+    assert (hold.event_id, hold.state) == (first["id"], holds.ENDED)
 
 
 def test_a_dry_run_leaves_no_trace(
