@@ -24,7 +24,8 @@ STALE_FORECAST = "stale_forecast"
 """Among the reasons of `degraded`: an older forecast stands in, issued at the time it names."""
 
 Rungs = npt.NDArray[np.int64]
-_Key = tuple[object, ...]
+_Asked = tuple[str, int, tuple[float, ...] | None]
+_Basis = tuple[str, str, Deployment]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Made:
 
 
 class MadeBefore:
-    """The last forecasts, found by all that they are made from. Callers poll: most ask for what another just got.
+    """The newest forecast "as of now" for each question. Callers poll: most ask for what another just got.
 
     Parameters
     ----------
@@ -62,36 +63,44 @@ class MadeBefore:
     def __init__(self, rows: int) -> None:
         self._most = rows
         self._rows = 0
-        self._kept: OrderedDict[_Key, Made] = OrderedDict()
+        self._kept: OrderedDict[_Asked, tuple[_Basis, Made]] = OrderedDict()
 
     def find(self, question: Question, deployment: Deployment) -> Made | None:
-        """The forecast for this question by the deployed model, where it was made before."""
-        key = _key(question, deployment)
-        found = self._kept.get(key) if key else None
+        """The forecast for this question by the deployed model, where it was made before from the same."""
+        asked = _asked(question)
+        basis, made = self._kept.get(asked, (None, None)) if asked else (None, None)
+        found = made if basis == _basis(question, deployment) else None
         if self._most:
             LOOKED_UP.labels("miss" if found is None else "hit").inc()
-        if found is not None and key is not None:
-            self._kept.move_to_end(key)
+        if found is not None and asked is not None:
+            self._kept.move_to_end(asked)
         return found
 
     def keep(self, made: Sequence[Made], deployment: Deployment) -> None:
-        """Remember those that this deployment gave: while a model is replaced, the predictor may be a moment ahead."""
+        """Remember those that this deployment gave: while a model is replaced, the predictor may be a moment ahead.
+
+        What was kept for the same question is forgotten: nobody asks for it again.
+        """
         for one in made:
-            key = _key(one.question, deployment)
-            given_by = (one.inference.bundle_id, one.inference.model_version)
-            if key is None or key in self._kept or given_by != (deployment.bundle_id, deployment.model_version):
+            asked, given_by = _asked(one.question), (one.inference.bundle_id, one.inference.model_version)
+            if asked is None or given_by != (deployment.bundle_id, deployment.model_version):
                 continue
-            self._kept[key] = one
+            if asked in self._kept:
+                self._rows -= len(self._kept.pop(asked)[1].rows)
+            self._kept[asked] = _basis(one.question, deployment), one
             self._rows += len(one.rows)
         while self._rows > self._most:
-            self._rows -= len(self._kept.popitem(last=False)[1].rows)
+            self._rows -= len(self._kept.popitem(last=False)[1][1].rows)
 
 
-def _key(question: Question, deployment: Deployment) -> _Key | None:
-    """None for what is not worth keeping: a caller's own weather, explanations."""
-    asked = question.instance
-    if asked.weather is not None or asked.explain:
+def _asked(question: Question) -> _Asked | None:
+    """None for what is not worth keeping: the past, a caller's own weather, explanations."""
+    instance = question.instance
+    if instance.issued_at is not None or instance.weather is not None or instance.explain:
         return None
-    levels = tuple(sorted(set(asked.quantiles))) if asked.quantiles else None
-    of_park = (question.known.site.park_id, question.snapshot_id, str(question.issued_at), len(question.hours))
-    return (*of_park, levels, deployment)
+    levels = tuple(sorted(set(instance.quantiles))) if instance.quantiles else None
+    return question.known.site.park_id, len(question.hours), levels
+
+
+def _basis(question: Question, deployment: Deployment) -> _Basis:
+    return question.snapshot_id, str(question.issued_at), deployment

@@ -69,10 +69,24 @@ def test_what_another_model_gave_while_it_was_replaced_is_not_kept() -> None:
 
 def test_it_is_bounded_by_intervals_and_forgets_what_was_not_asked_for_longest() -> None:
     memory = MadeBefore(12)
-    memory.keep([made(question(NOW + lead * HOUR)) for lead in (0, 1)], DEPLOYED)
+    memory.keep([made(question(hours=hours)) for hours in (4, 5)], DEPLOYED)
+    assert memory.find(question(hours=4), DEPLOYED) is not None
+    memory.keep([made(question(hours=6))], DEPLOYED)
+    assert [memory.find(question(hours=hours), DEPLOYED) is not None for hours in (4, 5, 6)] == [True, False, True]
+
+
+def test_as_time_goes_on_it_does_not_grow() -> None:
+    memory = MadeBefore(100)
+    for minute in range(50):
+        memory.keep([made(question(NOW + np.timedelta64(60 * minute, "s")))], DEPLOYED)
+    assert (len(memory._kept), memory._rows) == (1, 6)
+
+
+def test_the_past_is_not_kept_and_does_not_displace_the_present() -> None:
+    memory, past = MadeBefore(100), question(NOW - HOUR, issued_at=f"{NOW - HOUR}Z")
+    memory.keep([made(question()), made(past)], DEPLOYED)
+    assert memory.find(past, DEPLOYED) is None
     assert memory.find(question(), DEPLOYED) is not None
-    memory.keep([made(question(NOW + 2 * HOUR))], DEPLOYED)
-    assert [memory.find(question(NOW + lead * HOUR), DEPLOYED) is not None for lead in (0, 1, 2)] == [True, False, True]
 
 
 def test_without_room_nothing_is_kept() -> None:
