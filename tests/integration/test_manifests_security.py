@@ -221,14 +221,15 @@ def test_what_each_pod_may_reach_and_be_reached_by(overlay: str, manifests: list
         "forecasts-to-log",
         "to-broker",
         "page-to-forecasts",
+        "page-to-prometheus",
     }
     assert {app: chosen & out for app, chosen in table.items()} == {
         "pv-forecast": {"to-s3", "forecasts-to-log"},
         "forecast-stream": {"to-s3", "forecasts-to-log"},
-        "forecast-page": {"to-s3", "to-postgres", "page-to-forecasts"},
+        "forecast-page": {"to-s3", "to-postgres", "page-to-forecasts", "page-to-prometheus"},
         "prediction-log": {"to-postgres"},
         "telemetry": {"to-s3", "to-mqtt"},
-        "drift-check": {"to-s3", "to-postgres", "to-broker"},
+        "drift-check": {"to-s3", "to-postgres", "to-mlflow", "to-broker"},
         "drift-references": {"to-s3"},
         "retrain-trigger": {"to-s3", "to-postgres", "to-mlflow", "to-kfp", "to-broker"},
         "mlflow": {"to-s3", "to-postgres"},
