@@ -69,7 +69,8 @@ def main() -> None:
         if not (given.quick or given.no_scale):
             result |= scale.measure(data, given.seed)
     if given.out:
-        cases = [row for one in (*real, *trials) for row in one.found]
+        cases: list[dict[str, object]] = [row for one in (*real, *trials) for row in one.found]
+        cases += [{"park": one.park_id, "false": one.false} for one in (*real, *trials)]
         given.out.write_text("\n".join(json.dumps(row) for row in cases) + "\n")
     score.show(result)
     result["seconds"] = round(time.perf_counter() - begun, 1)

@@ -86,7 +86,7 @@ def _clipping(park: Park, power: Floats, random: np.random.Generator) -> tuple[F
 def _provider(park: Park, at: int, random: np.random.Generator) -> tuple[Park, str]:
     factor = 1.0 + float(random.uniform(0.08, 0.12))
     ghi = park.ghi.copy()
-    ghi[at // 24 :] *= factor
+    ghi[park.runs_at >= park.hours[at]] *= factor
     return replace(park, ghi=ghi), f"x{factor:.2f}"
 
 

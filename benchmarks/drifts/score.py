@@ -10,10 +10,9 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.drifts import faults
-from benchmarks.drifts.trial import Trial
+from benchmarks.drifts.trial import FLEET_PARKS, Trial
 
 _YEAR = 365.25
-_FLEET = 100
 _NAIVE = ("ks_hourly", "psi_hourly", "ks_daily_residual")
 
 
@@ -110,4 +109,4 @@ def _interval(count: int, years: float) -> list[float]:
 
 def _fleet_days(a_park_year: float) -> float:
     """Days of a year on which any of 100 parks that alarm independently does."""
-    return round(_YEAR * (1.0 - (1.0 - a_park_year / _YEAR) ** _FLEET), 2)
+    return round(_YEAR * (1.0 - (1.0 - a_park_year / _YEAR) ** FLEET_PARKS), 2)

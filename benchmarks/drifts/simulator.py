@@ -1,9 +1,10 @@
 """Simulated parks for the drift benchmark: three years each, under skies drawn from real ones, forecast with errors.
 
 The chain is pvlib's own (Erbs, Hay-Davies, Faiman, PVWatts with an inverter), with what real parks have: a sky whose
-clearness wanders, local clouds, dust that comes and goes, ageing, noise, gaps. Forecasts are issued at each solar
-midnight; the clear-sky index errs by exp(e), e an AR(1) over the lead of the size `benchmarks.weather_errors` uses,
-and so does the temperature. A forecast knows the day's clearness only in part.
+clearness wanders, local clouds, dust that comes and goes, ageing, noise, gaps. Forecasts come as weather services
+make them: a run each six hours, to be had five hours later. The clear-sky index errs by exp(e), e of the size by lead
+that `benchmarks.weather_errors` uses, half its variance a run's own, half shared by all runs of an hour (a newer run
+repeats much of an older one's error); so does the temperature. A forecast knows the day's clearness only in part.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pvlib
 
@@ -21,7 +23,8 @@ from pvforecast.site import Site
 
 FIRST = np.datetime64("2019-01-01", "s")
 YEARS = 3
-LEADS = 30
+LEADS = 36
+RUN_EVERY, RUN_DELAY = 6, 5 * HOUR
 METER_DELAY = 2 * HOUR
 _DAY = np.timedelta64(24 * 3600, "s")
 
@@ -33,23 +36,27 @@ class Park:
     Attributes
     ----------
     hours : shape [n], whole solar days. `power` in kW; NaN where the meter was silent.
-    ghi, air : forecasts issued at the start of each day, shape [days, LEADS].
+    runs_at, run_delay : start of each forecast, shape [runs], and when it could be had.
+    ghi, air : what it said, shape [runs, LEADS].
     """
 
     site: Site
     climate: str
     hours: Times
     power: Floats
+    runs_at: Times
     ghi: Floats
     air: Floats
     truth_air: Floats
+    run_delay: np.timedelta64 = RUN_DELAY
 
     def record(self) -> ParkRecord:
         """As the drift job reads it."""
-        begins = self.hours[::24]
         runs = tuple(
-            WeatherRun("simulated", at, at, at + np.arange(LEADS) * HOUR, {"ghi": ghi, "temp_air": air})
-            for at, ghi, air in zip(begins, self.ghi, self.air, strict=True)
+            WeatherRun(
+                "simulated", at, at + self.run_delay, at + np.arange(LEADS) * HOUR, {"ghi": ghi, "temp_air": air}
+            )
+            for at, ghi, air in zip(self.runs_at, self.ghi, self.air, strict=True)
         )
         return ParkRecord(self.site, runs, self.hours, self.hours + METER_DELAY, self.power)
 
@@ -67,7 +74,8 @@ def park(number: int, climates: tuple[Climate, ...], years: int = YEARS, seed: i
     clearness = _walk(days, 0.8, random)
     height = 1.0 + 0.01 * site.elevation_m / 500.0
     actual = clear * index * height * (1.0 + 0.02 * np.repeat(clearness, 24))
-    ghi, warm = _forecasts(clear * height, index, air, clearness, random)
+    starts = np.arange((-begin.astype(np.int64) // 3600) % RUN_EVERY, (days - 2) * 24, RUN_EVERY)
+    ghi, warm = _forecasts(starts, clear * height, index, air, clearness, random)
     local = np.exp(0.06 * _hourly(len(hours), random))
     power = _power(site, hours, np.minimum(actual * local, 1.12 * clear * height), air, random)
     lost = random.random(len(hours)) < 0.003
@@ -75,8 +83,8 @@ def park(number: int, climates: tuple[Climate, ...], years: int = YEARS, seed: i
         at = int(random.integers(0, len(hours) - 72))
         lost[at : at + int(random.integers(6, 72))] = True
     kept = slice(0, (days - 2) * 24)
-    return Park(site, climate.name, hours[kept], np.where(lost, np.nan, power)[kept], ghi[: days - 2],
-                warm[: days - 2], air[kept])  # fmt: skip
+    return Park(site, climate.name, hours[kept], np.where(lost, np.nan, power)[kept], hours[starts], ghi, warm,
+                air[kept])  # fmt: skip
 
 
 def real(park_id: str, arrays: dict[str, np.ndarray], site: Site) -> Park:
@@ -90,7 +98,8 @@ def real(park_id: str, arrays: dict[str, np.ndarray], site: Site) -> Park:
     rows = at + np.arange(days)[:, None] * 24 + np.arange(LEADS)
     air = arrays["temp_air"]
     known = slice(at, at + days * 24)
-    return Park(site, park_id, hours[known], power[known], arrays["ghi"][rows], air[rows], air[known])
+    return Park(site, park_id, hours[known], power[known], hours[known][::24], arrays["ghi"][rows], air[rows],
+                air[known], 0 * HOUR)  # fmt: skip
 
 
 def with_power(healthy: Park, power: Floats) -> Park:
@@ -127,17 +136,23 @@ def _sky(climate: Climate, days: int, random: np.random.Generator) -> tuple[Floa
 
 
 def _forecasts(
-    clear: Floats, index: Floats, air: Floats, clearness: Floats, random: np.random.Generator
-) -> tuple[Floats, Floats]:
-    """Shape [days, LEADS] each; the last days repeat the end."""
-    days = len(clear) // 24
-    rows = np.minimum(np.arange(days)[:, None] * 24 + np.arange(LEADS), len(clear) - 1)
+    starts: npt.NDArray[np.int64], clear: Floats, index: Floats, air: Floats, clearness: Floats,
+    random: np.random.Generator,
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """Of runs that begin at these hours. Shape [runs, LEADS] each."""
+    rows = starts[:, None] + np.arange(LEADS)
     lead = np.arange(LEADS) / weather_errors.LAST_LEAD
     size = weather_errors.SD_FIRST + (weather_errors.SD_LAST - weather_errors.SD_FIRST) * lead
-    erring = index[rows] * np.exp(size * _series((days, LEADS), weather_errors.AR, random))
-    believed = 1.0 + 0.02 * (0.5 * clearness + 0.5 * _walk(days, 0.8, random))
-    ghi = clear[rows] * np.minimum(erring, 1.0) * believed[:, None]
-    return ghi, air[rows] + 1.2 * _series((days, LEADS), 0.95, random)
+    erring = index[rows] * np.exp(size * _errors(rows, len(clear), weather_errors.AR, random))
+    believed = 1.0 + 0.02 * (0.5 * clearness + 0.5 * _walk(len(clearness), 0.8, random))
+    ghi = clear[rows] * np.minimum(erring, 1.0) * believed[rows // 24]
+    return ghi, air[rows] + 1.2 * _errors(rows, len(clear), 0.95, random)
+
+
+def _errors(rows: npt.NDArray[np.int64], hours: int, correlation: float, random: np.random.Generator) -> Floats:
+    """Unit variance, as `rows`: half of a run's own, half of the hour's."""
+    own = _series((rows.shape[0], rows.shape[1]), correlation, random)
+    return np.asarray(np.sqrt(0.5) * (own + _series((1, hours), correlation, random)[0][rows]))
 
 
 def _power(site: Site, hours: Times, ghi: Floats, air: Floats, random: np.random.Generator) -> Floats:
@@ -155,7 +170,7 @@ def _power(site: Site, hours: Times, ghi: Floats, air: Floats, random: np.random
     ratio = float(random.uniform(1.05, 1.35))
     days = len(hours) // 24
     dust = 1.0 - 0.015 * np.abs(np.repeat(_walk(days, 0.95, random), 24))
-    ageing = 1.0 - 0.005 * np.arange(len(hours)) / 8_766.0
+    ageing = 1.0 - float(random.uniform(0.002, 0.009)) * np.arange(len(hours)) / 8_766.0
     noise = np.exp(random.normal(0.0, float(random.uniform(0.01, 0.03)), len(hours)))
     dc = pvlib.pvsystem.pvwatts_dc(poa, cell, ratio, -float(random.uniform(0.003, 0.0045)))
     dc = dc * float(random.uniform(0.82, 0.97)) * dust * ageing * noise

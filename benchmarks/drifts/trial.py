@@ -10,14 +10,15 @@ import numpy as np
 
 from benchmarks.drifts import faults, naive
 from benchmarks.drifts.simulator import Park
-from inference.drift import causes
+from inference.drift import causes, check
 from inference.drift.days import DayCutter, ParkDays, check_time, starts
 from inference.drift.observe import Observed, observe
-from inference.drift.reference import FULL, Reference, make
+from inference.drift.reference import FULL, Budget, Reference, make
 from pvforecast.known import HOUR, Floats, ParkRecord
 
 REFERENCE_DAYS, YOUNG_DAYS = 380, 46
 RUN_IN_DAYS, WATCHED_DAYS = 30, 60
+FLEET_PARKS = 100
 _DAY = np.timedelta64(1, "D")
 
 
@@ -45,7 +46,7 @@ def run(park: Park, draws: int, seed: int, pool: tuple[ParkRecord, ...] = ()) ->
     young = len(park.hours) // 24 <= REFERENCE_DAYS
     until = check_time(park.site, first + (YOUNG_DAYS if young else REFERENCE_DAYS) - 1)
     begun = time.process_time()
-    reference = make(record, until, pool)
+    reference = make(record, until, pool, budget=Budget(parks=FLEET_PARKS))
     took = time.process_time() - begun
     whole = cutter.cut(first, last, check_time(park.site, last))
     expected = reference.expected(whole)
@@ -53,8 +54,7 @@ def run(park: Park, draws: int, seed: int, pool: tuple[ParkRecord, ...] = ()) ->
     trial = Trial(park.site.park_id, park.climate, reference.kind, len(healthy.days), calibration_s=round(took, 2),
                   realised=reference.realised)  # fmt: skip
     for level, rows in healthy.alarm_rows().items():
-        told = [_told(healthy, row) for row in rows]
-        trial.false[level] = [text for text in told if level == "warn" or not text.endswith(" snow")]
+        trial.false[level] = [_told(healthy, row) for row in rows if level == "warn" or _paged(healthy, row)]
     known = whole.days <= reference.until
     lrel = healthy.statistics["lrel"]
     trial.naive_false = {name: int(alarms.sum()) for name, alarms in naive.recipes(whole.power, lrel, known).items()}
@@ -98,7 +98,7 @@ def _planted(
     row: dict[str, Any] = {"fault": fault.name, "drawn": drawn, "begin": str(begin), "naive": {}}
     onset = begin + (int(drawn.rsplit(" ", 1)[1]) if fault.name == "snow" else 0) * _DAY
     for level, rows in found.alarm_rows().items():
-        hits = [r for r in rows if found.days[r] >= onset]
+        hits = [r for r in rows if found.days[r] >= onset and (level == "warn" or _paged(found, r))]
         row[level] = int((found.days[hits[0]] - onset) / _DAY) + 1 if hits else None
         if hits and level == "warn":
             alarms = found.alarms(hits[0])
@@ -117,6 +117,11 @@ def _planted(
             hits = np.flatnonzero(alarms_a_day & (when >= onset))
             row["naive"][name] = int((when[hits[0]] - onset) / _DAY) + 1 if len(hits) else None
     return row
+
+
+def _paged(observed: Observed, row: int) -> bool:
+    alarms = observed.alarms(row)
+    return check.level(alarms, causes.likely(observed, alarms, observed.days[row])) == "page"
 
 
 def _told(observed: Observed, row: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,14 @@ from typing import Any
 import numpy as np
 
 from inference.drift import events, job, outbox, planting, series, store
+from inference.drift.reference import Budget
 from inference.drift.served import Log
 from pvforecast import pod_identity
 from pvforecast.errors import InvalidInput, PvForecastError
 from pvforecast.lake import Lake, records
 from pvforecast.lake.store import s3_options
+
+_MOST_ALARMS = 20.0
 
 
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
@@ -95,8 +99,9 @@ def _accept(options: argparse.Namespace, lake: Lake) -> int:
 def _reference(options: argparse.Namespace, lake: Lake, parks: list[str]) -> int:
     stored_at = datetime.now(UTC)
     for made in job.make_references(
-        lake, parks, options.until, stored_at, replace_old=options.replace, jobs=options.jobs
-    ):
+        lake, parks, options.until, stored_at, replace_old=options.replace, jobs=options.jobs,
+        budget=Budget(options.warnings_a_year, options.fleet_pages_a_year),
+    ):  # fmt: skip
         if made["status"] == job.WAITING:
             if options.json:
                 print(json.dumps(made, sort_keys=True), flush=True)
@@ -153,6 +158,16 @@ def _day(text: str) -> np.datetime64:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date, e.g. 2013-09-05") from None
 
 
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0.0 < rate <= _MOST_ALARMS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of alarms a year: above 0, at most {_MOST_ALARMS}")
+    return rate
+
+
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m inference.drift", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -189,6 +204,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     check.add_argument("--until", type=_instant, metavar="ISO", help="replay the daily checks from --as-of to here")
     check.add_argument("--keep-going", action="store_true", help="a replay goes on after an event")
     reference.add_argument("--until", type=_instant, default=now, metavar="ISO", help="use what was known by then; now")
+    usual = Budget()
+    for option, default, text in (
+        ("--warnings-a-year", usual.warnings, "false ones wanted of each park at most"),
+        ("--fleet-pages-a-year", usual.fleet_pages, "false ones wanted of all parks together at most"),
+    ):
+        reference.add_argument(option, type=_rate, default=default, metavar="N", help=f"{text}; default {default}")
     reference.add_argument("--replace", action="store_true", help="make a new one where a park has one already")
     return parser
 

@@ -21,6 +21,7 @@ from pvforecast.known import Floats
 BLOCK_DAYS = 14
 BLOCK_SEASON_DAYS = 30
 PSEUDO_YEARS = 300
+OFTEN = 0.5
 _BLOCKS_A_YEAR = 26
 _HALVINGS = 14
 
@@ -44,9 +45,10 @@ def pseudo_years(days: Days, seed: int, years: int = PSEUDO_YEARS) -> npt.NDArra
     return np.asarray(rows.reshape(years, -1))
 
 
-def cusum_threshold(detector: Cusum, years: Floats, alarms_wanted: float) -> float:
-    """The threshold at which `detector` raises `alarms_wanted` alarms a pseudo-year; more than one day can reach."""
-    return _bisect(lambda h: alarms_a_year(detector, years, h), detector.clip - detector.slack, 60.0, alarms_wanted)
+def cusum_threshold(detector: Cusum, years: Floats, alarms_wanted: float, page: bool = False) -> float:
+    """The threshold at which `detector` raises `alarms_wanted` alarms a pseudo-year; more than its `days` can reach."""
+    least = detector.days[page] * (detector.clip - detector.slack)
+    return _threshold(lambda h: alarms_a_year(detector, years, h), least, 60.0, alarms_wanted, 6.0 / len(years))
 
 
 def distance_threshold(
@@ -62,7 +64,22 @@ def distance_threshold(
         if len(valid) >= WINDOW:
             scores.append(distance(np.lib.stride_tricks.sliding_window_view(valid, WINDOW), pool))
     top = max((float(s.max()) for s in scores), default=0.0)
-    return _bisect(lambda h: sum(_episodes(s > h) for s in scores) / len(years), 0.0, top, alarms_wanted)
+
+    def rate(threshold: float) -> float:
+        return sum(_episodes(s > threshold) for s in scores) / len(years)
+
+    return _threshold(rate, 0.0, top, alarms_wanted, 6.0 / len(years))
+
+
+def _threshold(rate: Callable[[float], float], low: float, high: float, wanted: float, countable: float) -> float:
+    """Where `rate` is as wanted; rates below `countable` are extrapolated from that and from `OFTEN`.
+
+    The rate of alarms falls exponentially with the threshold (of a CUSUM: Siegmund 1985, Sequential Analysis).
+    """
+    if wanted >= countable:
+        return _bisect(rate, low, high, wanted)
+    often, seldom = (_bisect(rate, low, high, each) for each in (OFTEN, countable))
+    return seldom + (seldom - often) * float(np.log(countable / wanted) / np.log(OFTEN / countable))
 
 
 def _episodes(above: npt.NDArray[np.bool_]) -> int:

@@ -29,12 +29,12 @@ CLOCK_HOURS = 0.4  # a clock is wrong by an hour or by half of one
 FROST, THAW = 0.0, 10.0  # °C: as cold as this within four days, and no warmer on the last
 SNOW_RATIOS = 0.002, 0.6
 ALIKE = 0.7  # correlation of metered with expected, above which a day has its shape and lacks only its size
-SKY_DAYS, SKY_Z = 10, 0.8
-FEW_SKY_DAYS, FEW_SKY_Z = 5, 1.6
+SKY_DAYS, SKY_Z = 10, 0.1
+FEW_SKY_DAYS, FEW_SKY_Z = 5, 0.6
 FLAT, FLAT_ABOVE, FLAT_SHARE, FLAT_DAYS, FLAT_GAP = 0.985, 1.08, 0.3, 7, 0.05
 _BRIGHT = 0.6
 _MIN_HOURS = 10
-_LEVEL_WORDS = ("level", "clr", "lrel")
+_LEVEL_WORDS = ("level", "level_rise", "clr", "lrel")
 
 Evidence = dict[str, float | str]
 
@@ -119,10 +119,13 @@ def _name(alarms: dict[str, Alarm], evidence: Evidence) -> str:
         return "frozen_sensor"
     if "above_capacity" in alarms or ("scale" in alarms and energy > 1.0):
         return "unit_error"
-    if not alarms.keys().isdisjoint({"outage", "dead", "scale"}):
+    alike = energy > 1e-5 and number("shape", 0.0) > ALIKE
+    if "dead" in alarms:  # snow would let something through, and a unit error leaves a small day of the usual shape
+        return "unit_error" if alike and energy < SNOW_RATIOS[0] else "outage"
+    if not alarms.keys().isdisjoint({"outage", "scale"}):
         if cold and SNOW_RATIOS[0] < energy < SNOW_RATIOS[1]:
             return "snow"
-        return "unit_error" if energy > 1e-5 and number("shape", 0.0) > ALIKE else "outage"
+        return "unit_error" if alike else "outage"
     if "night_power" in alarms or (abs(late) >= CLOCK_HOURS and _any_of(alarms, ("tc",))):
         return "clock_shift"
     level = [alarm.direction for name, alarm in alarms.items() if name.partition("_")[2] in _LEVEL_WORDS]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from inference.drift import causes, episodes, explain
-from inference.drift.days import DayCutter, last_checkable
+from inference.drift.days import DayCutter, last_checkable, utc_offset
 from inference.drift.episodes import Episode
 from inference.drift.observe import Alarm, Observed, observe
 from inference.drift.reference import FULL, PAGE, WARN, Reference
 from inference.drift.statistics import TRAILING_FIRST
 from pvforecast.errors import InvalidInput, NotEnoughData
-
-DETECTOR_SET = "v2"
-"""Part of every event's id: changes whenever the detectors do."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,16 @@ class Check:
 
     @property
     def level(self) -> str:
-        """page when any alarm is that rare, else warn; snow melts and calls nobody."""
-        snow = self.cause is not None and self.cause.likely == "snow"
-        return PAGE if not snow and any(alarm.level == PAGE for alarm in self.alarms) else WARN
+        return WARN if self.cause is None else level(self.alarms, self.cause)
 
     @property
     def provisional(self) -> bool:
         return self.reference.kind != FULL
+
+
+def level(alarms: Sequence[Alarm], cause: causes.Cause) -> str:
+    """page when any alarm is that rare, else warn; what is only to be watched (snow melts) calls nobody."""
+    return PAGE if cause.advice != causes.WATCH and any(alarm.level == PAGE for alarm in alarms) else WARN
 
 
 def check(cutter: DayCutter, reference: Reference, as_of: np.datetime64) -> Check:
@@ -76,8 +77,26 @@ def check(cutter: DayCutter, reference: Reference, as_of: np.datetime64) -> Chec
             f"{cutter.site.park_id}: nothing metered on {day} was known at {as_of}Z",
             field="as_of", hint="is the meter's data late? the newest day is " + (str(known[1]) if known else "none"),
         )  # fmt: skip
-    first = reference.until - np.timedelta64(TRAILING_FIRST, "D")
-    return judge(observe(cutter.cut(first, day, as_of), reference), -1, as_of)
+    return judge(observe(cutter.cut(_first(reference), day, as_of), reference), -1, as_of)
+
+
+def _first(reference: Reference) -> np.datetime64:
+    first: np.datetime64 = reference.until - np.timedelta64(TRAILING_FIRST, "D")
+    return first
+
+
+def today(cutter: DayCutter, reference: Reference, as_of: np.datetime64) -> tuple[Check, ...]:
+    """What the rules find on days that are not to be checked yet at `as_of`: a fault of the morning, told at noon.
+
+    The check of the whole day finds the same again, and its event has the same id.
+    """
+    over = last_checkable(cutter.site, as_of)
+    begun = (as_of.astype("datetime64[s]") + utc_offset(cutter.site)).astype("datetime64[D]")
+    if over <= reference.until:
+        return ()
+    observed = observe(cutter.cut(_first(reference), begun, as_of), reference, complete=over)
+    rows = [row for row, day in enumerate(observed.days) if day > over and observed.alarms(row)]
+    return tuple(judge(observed, row, as_of) for row in rows)
 
 
 def judge(observed: Observed, row: int, as_of: np.datetime64) -> Check:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pvforecast.known import Floats
 
 COOL_DOWN_DAYS = 7
+FALL, BOTH, RISE = -1, 0, 1
 _WINDOW = 14
 
 
@@ -20,34 +21,36 @@ _WINDOW = 14
 class Cusum:
     """`slack` is subtracted each day: half the shift one wants to find. `clip` bounds a day's z.
 
-    `upward`: only a rise counts, for a statistic whose low side is the weather's.
+    `side`: what counts, `BOTH`, a `RISE` or a `FALL`; `suffix` of the name where a statistic has one for each. `days`:
+    a warning and a page take more, however quiet the reference was.
     """
 
     statistic: str
     slack: float
     clip: float
-    upward: bool = False
+    side: int = BOTH
+    suffix: str = ""
+    days: tuple[int, int] = (1, 2)
 
     @property
     def name(self) -> str:
-        return f"cusum_{self.statistic}"
+        return f"cusum_{self.statistic}{self.suffix}"
 
     def step(self, high: Floats, low: Floats, z: Floats) -> tuple[Floats, Floats]:
         """The two sums after one more day; works on any shape."""
         bounded = np.clip(z, -self.clip, self.clip)
         missing = np.isnan(z)
-        fallen = low if self.upward else np.maximum(0.0, low - bounded - self.slack)
-        return (
-            np.where(missing, high, np.maximum(0.0, high + bounded - self.slack)),
-            np.where(missing, low, fallen),
-        )
+        risen = high if self.side == FALL else np.maximum(0.0, high + bounded - self.slack)
+        fallen = low if self.side == RISE else np.maximum(0.0, low - bounded - self.slack)
+        return np.where(missing, high, risen), np.where(missing, low, fallen)
 
 
-LEVEL = Cusum("level", slack=0.5, clip=2.5)
+LEVEL = Cusum("level", slack=0.5, clip=2.5, side=FALL, days=(2, 7))
+LEVEL_RISE = Cusum("level", slack=0.5, clip=2.5, side=RISE, suffix="_rise", days=(3, 7))
 CLEAR_RATIO = Cusum("clr", slack=0.5, clip=2.0)
 CLOCK = Cusum("tc", slack=2.0, clip=4.0)
-PROVIDER = Cusum("cse", slack=0.75, clip=3.0, upward=True)
-DETECTORS = (LEVEL, CLEAR_RATIO, CLOCK, PROVIDER)
+PROVIDER = Cusum("cse", slack=0.0, clip=3.0, side=RISE)
+DETECTORS = (LEVEL, LEVEL_RISE, CLEAR_RATIO, CLOCK, PROVIDER)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ holds one whole arc of the sun, and carries the date of the local calendar.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
 
+from inference.drift.hindsight import Hindsight
 from pvforecast.features import WEATHER_ONLY_SPEC, Features, build
-from pvforecast.known import HOUR, Floats, History, ParkRecord, Times, WeatherRun
+from pvforecast.known import HOUR, Floats, History, ParkRecord, Times
 from pvforecast.site import Site
 
 Days = npt.NDArray[np.datetime64]
@@ -32,7 +32,7 @@ class ParkDays:
     Attributes
     ----------
     days : shape [n], dates of the local calendar, consecutive.
-    features : float32, shape [n, 24, len(WEATHER_ONLY_SPEC)]; NaN where no weather run was known at the day's start.
+    features : float32, shape [n, 24, len(WEATHER_ONLY_SPEC)]; NaN where no weather run was known at the day's check.
     power : shape [n, 24], metered mean of the hour as a fraction of `ac_capacity_kw`, NaN where not (yet) known.
     """
 
@@ -80,22 +80,25 @@ class DayCutter:
         self.record = record
         self.site = record.site
         self._features: dict[int, Features] = {}
-        self._available = np.array([run.available_at for run in record.runs], "datetime64[s]")
-        self._newest: list[WeatherRun] = list(accumulate(record.runs, _later))
+        self._weather = Hindsight(record.runs)
 
     def cut(self, first: np.datetime64, last: np.datetime64, as_of: np.datetime64) -> ParkDays:
         """The days `first` ... `last` as known at `as_of`.
 
-        Weather of a day is the newest run that was available when the day began, never a later one; power is the
-        newest correction available at `as_of`.
+        Weather of a day is the newest that runs said of each hour and that was available at the day's check (or at
+        `as_of`, where that is earlier), never a later one; power is the newest correction available at `as_of`.
         """
         days = np.arange(first, last + np.timedelta64(1, "D"), dtype="datetime64[D]")
         begins = starts(self.site, days)
         hours = begins[:, None] + np.arange(24) * HOUR
         stacked = np.zeros((len(days), 24, len(WEATHER_ONLY_SPEC)), np.float32)
         for row, (day, begin) in enumerate(zip(days.astype(np.int64).tolist(), begins, strict=True)):
+            checked_at = begin + DAY + CHECK_DELAY
+            if checked_at > as_of:
+                stacked[row] = self._build(begin, hours[row], as_of)
+                continue
             if day not in self._features:
-                self._features[day] = self._build(begin, hours[row])
+                self._features[day] = self._build(begin, hours[row], checked_at)
             stacked[row] = self._features[day]
         power = _power_at(self.record, hours.ravel(), as_of).reshape(hours.shape)
         return ParkDays(self.site, days, stacked, power / self.site.ac_capacity_kw)
@@ -109,14 +112,9 @@ class DayCutter:
         first, last = (known[[0, -1]] + utc_offset(self.site)).astype("datetime64[D]")
         return first, min(last, last_checkable(self.site, as_of))
 
-    def _build(self, begin: np.datetime64, valid_at: Times) -> Features:
-        known = int(np.searchsorted(self._available, begin, side="right"))
-        run = self._newest[known - 1] if known else None
+    def _build(self, begin: np.datetime64, valid_at: Times, known_at: np.datetime64) -> Features:
+        run = self._weather.of(valid_at[0], valid_at[-1], known_at)
         return build(WEATHER_ONLY_SPEC, self.site, run, _NO_HISTORY, begin, valid_at)
-
-
-def _later(one: WeatherRun, other: WeatherRun) -> WeatherRun:
-    return other if other.run_at >= one.run_at else one
 
 
 def _power_at(record: ParkRecord, hours: Times, as_of: np.datetime64) -> Floats:

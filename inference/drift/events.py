@@ -14,8 +14,8 @@ import requests
 
 from inference.drift.accuracy import Score, Stale
 from inference.drift.causes import ADVICE, RETRAIN, WATCH
-from inference.drift.check import DETECTOR_SET, Check
-from inference.drift.reference import PAGE
+from inference.drift.check import Check
+from inference.drift.reference import DETECTOR_SET, PAGE
 from pvforecast.errors import NotReady, PvForecastError
 
 TYPE = "io.pvforecast.drift.detected.v1"

@@ -14,9 +14,9 @@ import numpy as np
 
 from inference.drift import accuracy, events, fleet, history, quarantining, store
 from inference.drift.accuracy import Score
-from inference.drift.check import check
+from inference.drift.check import Check, check, today
 from inference.drift.days import DAY, DayCutter, check_time, last_checkable, starts
-from inference.drift.reference import PROVISIONAL, Reference, make
+from inference.drift.reference import PROVISIONAL, Budget, Reference, make
 from inference.drift.reference import accept as accepted_reference
 from inference.drift.served import Log
 from pvforecast.errors import NotEnoughData, PvForecastError
@@ -106,7 +106,8 @@ def run(
     due = sorted((moment, name) for name, park in parks.items() for moment in _moments(park.cutter.site, as_of, until))
     yield from failed
     for moment, group in itertools.groupby(due, key=lambda item: item[0]):
-        lines = [_check(parks[park_id], moment, served) for _, park_id in group if park_id in parks]
+        here = [park_id for _, park_id in group if park_id in parks]
+        lines = [line for park_id in here for line in _check(parks[park_id], moment, served, within_day=until is None)]
         for line in lines:
             if line.status == FAILED:
                 del parks[line.park_id]
@@ -139,16 +140,19 @@ def make_references(
     until: np.datetime64,
     stored_at: datetime,
     *,
+    budget: Budget | None = None,
     replace_old: bool = False,
     jobs: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """Make and store the reference of each park from what was known at `until`.
 
     A park that has one keeps it unless `replace_old`; one with too few days waits, and is asked again the next time. A
-    young park borrows seasons from all others in the lake.
+    young park borrows seasons from all others in the lake. The pages of `budget` are shared by all parks that are
+    registered now.
     """
     everyone = store.park_ids(lake)
-    parts = [(lake, park_id, until, stored_at, replace_old, everyone) for park_id in park_ids]
+    shared = replace(budget or Budget(), parks=len(everyone))
+    parts = [(lake, park_id, until, stored_at, replace_old, everyone, shared) for park_id in park_ids]
     if jobs == 1 or len(parts) == 1:
         yield from map(_reference, parts)
         return
@@ -161,18 +165,18 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
 
 
-def _reference(part: tuple[Lake, str, np.datetime64, datetime, bool, list[str]]) -> dict[str, Any]:
-    lake, park_id, until, stored_at, replace_old, everyone = part
+def _reference(part: tuple[Lake, str, np.datetime64, datetime, bool, list[str], Budget]) -> dict[str, Any]:
+    lake, park_id, until, stored_at, replace_old, everyone, budget = part
     existing = store.load(lake, park_id)
     if existing and not replace_old:
         return _described(existing[0], "kept")
     versions = {table.name: delta.version() for table in (GENERATION, WEATHER) if (delta := lake.delta(table))}
     record = records.load(lake, park_id, hourly=True)
     try:
-        reference = make(record, until, data_versions=versions)
+        reference = make(record, until, budget=budget, data_versions=versions)
         if reference.kind == PROVISIONAL:
             others = [records.load(lake, other, hourly=True) for other in everyone if other != park_id]
-            reference = make(record, until, others, data_versions=versions)
+            reference = make(record, until, others, budget=budget, data_versions=versions)
     except NotEnoughData as error:
         return {"park_id": park_id, "status": WAITING, "reason": str(error)}
     store.save(lake, reference, stored_at)
@@ -194,7 +198,7 @@ def _all_at(part: tuple[Lake, Sequence[str], np.datetime64, Log | None]) -> list
     lines = []
     for park_id in park_ids:  # one record in memory at a time
         parks, failed = _loaded(lake, [park_id], as_of)
-        lines += failed or [_check(parks[park_id], as_of, served)]
+        lines += failed or _check(parks[park_id], as_of, served, within_day=True)
     return lines
 
 
@@ -208,19 +212,32 @@ def _loaded(lake: Lake, park_ids: Sequence[str], as_of: np.datetime64) -> tuple[
     return parks, failed
 
 
-def _check(park: _Park, moment: np.datetime64, served: Log | None) -> Line:
+def _check(park: _Park, moment: np.datetime64, served: Log | None, *, within_day: bool) -> list[Line]:
+    """Of the newest day that is over, and of each later one on which a rule has fired already."""
     site = park.cutter.site
     day = last_checkable(site, moment)
     common: dict[str, Any] = {"park_id": site.park_id, "day": str(day), "checked_at": _text(moment)}
     try:
-        outcome = check(park.cutter, store.choose(park.references, site.park_id, day), moment)
-    except NotEnoughData as error:
-        return Line(**common, status=SKIPPED, reason=str(error))
+        reference = store.choose(park.references, site.park_id, day)
+        # Of days that are not over nothing is kept but the event: their scores are not final.
+        begun = today(park.cutter, reference, moment) if within_day else ()
+        early = [replace(_line(one), scores={}, psi=()) for one in begun]
+        try:
+            outcome = check(park.cutter, reference, moment)
+            sound = outcome.opened is None and not outcome.alarms
+            return [replace(_line(outcome), accuracy=_scored(park, day, moment, served, sound=sound)), *early]
+        except NotEnoughData as error:
+            return [Line(**common, status=SKIPPED, reason=str(error)), *early]
     except PvForecastError as error:
-        return Line(**common, status=FAILED, reason=str(error))
+        return [Line(**common, status=FAILED, reason=str(error))]
+
+
+def _line(outcome: Check) -> Line:
     event = events.event(outcome) if outcome.alarms else None
     return Line(
-        **common,
+        park_id=outcome.park_id,
+        day=str(outcome.day),
+        checked_at=_text(outcome.checked_at),
         status=DRIFT if event else OK,
         reference_id=outcome.reference.reference_id,
         provisional=outcome.provisional,
@@ -230,7 +247,6 @@ def _check(park: _Park, moment: np.datetime64, served: Log | None) -> Line:
         also=(events.cleared(outcome),) if outcome.cleared else (),
         psi=outcome.psi,
         open_since=str(outcome.opened) if outcome.opened is not None else None,
-        accuracy=_scored(park, day, moment, served, sound=outcome.opened is None and not outcome.alarms),
     )
 
 
@@ -270,7 +286,7 @@ def _stale(lake: Lake, lines: Sequence[Line]) -> list[Line]:
 def _told(lake: Lake, lines: Sequence[Line], post: Post | None, dry_run: bool) -> Iterator[Line]:
     """Hold what is faulty, keep the scores, and tell the world of one moment's checks."""
     lines = _stale(lake, lines)
-    checked = sum(line.status in (OK, DRIFT) for line in lines)
+    checked = len({line.park_id for line in lines if line.status in (OK, DRIFT)})
     common, covered = fleet.shared([line.event for line in lines if line.event], checked)
     by_cause = {event["data"]["cause"]["likely"]: event for event in common}
     told = []

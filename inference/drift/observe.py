@@ -90,15 +90,28 @@ class Observed:
         }
 
 
-def observe(park: ParkDays, reference: Reference, expected: Floats | None = None) -> Observed:
-    """Run all detectors over the days after the reference. `expected`: where it is known already."""
+def observe(
+    park: ParkDays, reference: Reference, expected: Floats | None = None, complete: np.datetime64 | None = None
+) -> Observed:
+    """Run all detectors over the days after the reference.
+
+    Parameters
+    ----------
+    expected : where it is known already.
+    complete : the last day that is over; on later ones only rules look, those that the rest of a day cannot undo.
+    """
     expected = reference.expected(park) if expected is None else expected
-    findings = tuple(rules.find(park, expected))
+    over = np.ones(len(park.days), bool) if complete is None else park.days <= complete
+    findings = tuple(
+        replace(found, fires=found.fires & over) if found.rule in rules.WHOLE_DAY else found
+        for found in rules.find(park, expected)
+    )
     watched = park.days > reference.until
     hard = {finding.rule: _with_silence((finding.fires & watched)[watched]) for finding in findings}
     faulty = np.any([finding.touched for finding in findings], axis=0)
     healthy = replace(park, power=np.where(faulty[:, None], np.nan, park.power))
-    statistics = reference.measured(healthy, expected)
+    measured = reference.measured(healthy, expected)
+    statistics = {name: np.where(over, values, np.nan) for name, values in measured.items()}
     z = reference.standardised(park.days, statistics)
     rows = {name: values[watched] for name, values in z.items()}
     ruled = np.any(list(hard.values()), axis=0)

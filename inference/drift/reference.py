@@ -26,15 +26,43 @@ MIN_FULL_DAYS = 365  # less does not show every season
 MIN_PROVISIONAL_DAYS = 14
 MIN_ACCEPTED_DAYS = 5
 WARN, PAGE = "warn", "page"
-ALARMS_A_YEAR = {
-    FULL: {WARN: {"cusum_level": 0.15, "cusum_clr": 0.1, "cusum_tc": 0.05, "cusum_cse": 0.05, "distance": 0.01},
-           PAGE: {"cusum_level": 0.01, "cusum_clr": 0.01, "cusum_tc": 0.01, "cusum_cse": 0.01}},
-    PROVISIONAL: {WARN: {"cusum_clr": 0.1, "cusum_tc": 0.1},
-                  PAGE: {"cusum_clr": 0.01, "cusum_tc": 0.01}},
+AGEING_A_YEAR = 0.007
+"""What modules lose by age alone (0.5 to 0.8 % a year: Jordan 2016, Prog. Photovolt. 24): expected, no drift."""
+DETECTOR_SET = "v3"
+"""Part of every event's id and of every reference: changes whenever the detectors do."""
+SHARES = {
+    FULL: {WARN: {"cusum_level": 0.84, "cusum_level_rise": 0.02, "cusum_clr": 0.04, "cusum_tc": 0.04,
+                  "cusum_cse": 0.045, "distance": 0.0025},
+           PAGE: {"cusum_level": 0.75, "cusum_tc": 0.25}},
+    PROVISIONAL: {WARN: {"cusum_clr": 0.2, "cusum_tc": 0.2},
+                  PAGE: {"cusum_clr": 0.5, "cusum_tc": 0.5}},
 }  # fmt: skip
-"""The rate budget: wanted false alarms of each detector in a year, by level. ``distance`` is that of each test."""
+"""Each detector's share of the budget, by level. ``distance`` is that of each of six tests. What lies in the weather's
+data or makes more power than expected calls nobody."""
+MOST_PAGES = 0.02
 EXPLAINED = {FULL: ("level", "tc", "lrel"), PROVISIONAL: ("clr", "tc", "lrel")}
 _DISTANCE_YEARS = 60
+
+
+@dataclass(frozen=True)
+class Budget:
+    """False alarms that are wanted at most, of the statistics: `warnings` a year of each park, `fleet_pages` of all.
+
+    Thresholds are frozen with the reference, and so is the number of `parks` that share the pages. A park alone does
+    not get all of them: `MOST_PAGES`.
+    """
+
+    warnings: float = 0.5
+    fleet_pages: float = 2.0
+    parks: int = 1
+
+    def of(self, kind: str) -> dict[str, dict[str, float]]:
+        """Level -> detector -> alarms a year."""
+        total = {WARN: self.warnings, PAGE: min(self.fleet_pages / max(self.parks, 1), MOST_PAGES)}
+        return {
+            level: {name: share * total[level] for name, share in shares.items()}
+            for level, shares in SHARES[kind].items()
+        }
 
 
 @dataclass(frozen=True)
@@ -82,7 +110,10 @@ class Reference:
         """Expected power of healthy days under that weather, fraction of capacity, shape [n, 24]."""
         if self.kind != FULL:
             return model.physical(park)
-        return np.asarray(model.predict(self.booster_ubj, park) * self.scale)
+        middle = self.days[0] + (self.days[-1] - self.days[0]) // 2
+        years = np.maximum((park.days - middle).astype(np.float64) / 365.25, 0.0)
+        aged = self.scale * (1.0 - AGEING_A_YEAR) ** years
+        return np.asarray(model.predict(self.booster_ubj, park) * aged[:, None])
 
     def measured(self, park: ParkDays, expected: Floats) -> Statistics:
         """Daily statistics as the pool has them; shape [n]."""
@@ -101,6 +132,7 @@ class Reference:
             {
                 "park_id": self.park_id,
                 "kind": self.kind,
+                "detector_set": DETECTOR_SET,
                 "first": str(self.first),
                 "until": str(self.until),
                 "days": self.days.astype(str).tolist(),
@@ -136,6 +168,7 @@ def make(
     until: np.datetime64,
     others: Sequence[ParkRecord] = (),
     *,
+    budget: Budget | None = None,
     data_versions: dict[str, int] | None = None,
 ) -> Reference:
     """Make a reference from what was known at `until` (an instant).
@@ -143,6 +176,7 @@ def make(
     Parameters
     ----------
     others : parks of a similar climate, used when the park itself has less than a year of days.
+    budget : how many false alarms are wanted at most; the default when None.
 
     Raises
     ------
@@ -172,7 +206,8 @@ def make(
         kind, booster, day_level = PROVISIONAL, b"", None
         pool = tuple(park.site.park_id for park in pools)
     statistics = {name: np.round(values, 9) for name, values in statistics.items()}  # as they will be stored
-    found = {name: _calibrated(kind, days, statistics, budget) for name, budget in ALARMS_A_YEAR[kind].items()}
+    wanted = (budget or Budget()).of(kind)
+    found = {level: _calibrated(kind, days, statistics, rates, level == PAGE) for level, rates in wanted.items()}
     return Reference(
         record.site.park_id, kind, first, last, booster, days, statistics,
         {name: thresholds for name, (thresholds, _) in found.items()}, pool,
@@ -227,7 +262,7 @@ def _healthy(record: ParkRecord, until: np.datetime64) -> ParkDays | None:
 
 
 def _calibrated(
-    kind: str, days: Days, statistics: Statistics, budget: dict[str, float]
+    kind: str, days: Days, statistics: Statistics, wanted: dict[str, float], page: bool
 ) -> tuple[dict[str, float], float]:
     """Thresholds within a rate budget, and the alarms a year that they let through on the resampled reference."""
     if len(days) == 0:
@@ -236,16 +271,16 @@ def _calibrated(
     rows = calibrate.pseudo_years(days, seed=0)
     thresholds, realised = {}, 0.0
     for detector in cusum.DETECTORS:
-        if detector.name in budget:
+        if detector.name in wanted:
             years = z[detector.statistic][rows]
-            found = calibrate.cusum_threshold(detector, years, budget[detector.name])
+            found = calibrate.cusum_threshold(detector, years, wanted[detector.name], page)
             thresholds[detector.name] = found
             realised += cusum.alarms_a_year(detector, years, found)
-    for name in EXPLAINED[kind] if "distance" in budget else ():
+    for name in EXPLAINED[kind] if "distance" in wanted else ():
         years, pool = z[name][rows[:_DISTANCE_YEARS]], z[name][~np.isnan(z[name])]
         for test, distance in (("ks", distances.ks), ("cvm", distances.cvm)):
-            thresholds[f"{test}_{name}"] = calibrate.distance_threshold(distance, years, pool, budget["distance"])
-            realised += budget["distance"]
+            thresholds[f"{test}_{name}"] = calibrate.distance_threshold(distance, years, pool, wanted["distance"])
+            realised += wanted["distance"]
     return {name: round(value, 6) for name, value in thresholds.items()}, round(realised, 3)
 
 

@@ -57,26 +57,12 @@ def above_capacity(park: ParkDays, _expected: Floats) -> Finding:
 
 def outage(park: ParkDays, expected: Floats) -> Finding:
     """Next to no power through 12 hours in a row that should have been bright; nights and gaps don't break the row."""
-    power, forecast = park.power.ravel(), expected.ravel()
-    bright = ~np.isnan(power) & ~np.isnan(forecast) & (forecast > OUTAGE_EXPECTED)
-    hours = np.flatnonzero(bright)
-    length, row_begins = _rows(power[hours] < OUTAGE_POWER)
-    score, touched = np.zeros(park.power.size), np.zeros(park.power.size, bool)
-    score[hours] = length
-    for at in np.flatnonzero(length >= OUTAGE_HOURS):
-        touched[hours[row_begins[at] : at + 1]] = True
-    daily = score.reshape(park.power.shape).max(axis=1)
-    touched_days: Mask = np.any(touched.reshape(park.power.shape), axis=1)
-    return Finding("outage", OUTAGE_HOURS, daily, daily >= OUTAGE_HOURS, touched_days)
+    return _silent(park, expected, "outage", OUTAGE_POWER, OUTAGE_EXPECTED, OUTAGE_HOURS)
 
 
 def dead(park: ParkDays, expected: Floats) -> Finding:
-    """Nothing at all through most of a day that should have been bright: clouds and snow let something through."""
-    bright = (expected > DEAD_EXPECTED) & ~np.isnan(park.power)
-    nothing = bright & (park.power < DEAD_POWER)
-    score = np.where(nothing.sum(axis=1) == bright.sum(axis=1), nothing.sum(axis=1), 0).astype(np.float64)
-    fires = score >= DEAD_HOURS
-    return Finding("dead", DEAD_HOURS, score, fires, fires)
+    """Nothing at all in 6 successive hours that should have been bright: clouds and snow let something through."""
+    return _silent(park, expected, "dead", DEAD_POWER, DEAD_EXPECTED, DEAD_HOURS)
 
 
 def scale(park: ParkDays, expected: Floats) -> Finding:
@@ -118,6 +104,22 @@ def frozen(park: ParkDays, expected: Floats) -> Finding:
 
 
 RULES: tuple[Callable[[ParkDays, Floats], Finding], ...] = (above_capacity, outage, dead, scale, night_power, frozen)
+WHOLE_DAY = frozenset({"scale"})
+"""What the rest of a day can undo. All others hold as soon as they fire, however little of the day is over."""
+
+
+def _silent(park: ParkDays, expected: Floats, rule: str, most: float, bright_from: float, hours: int) -> Finding:
+    """Power below `most` in so many hours in a row that expected more than `bright_from`; other hours do not count."""
+    power, forecast = park.power.ravel(), expected.ravel()
+    bright = np.flatnonzero(~np.isnan(power) & ~np.isnan(forecast) & (forecast > bright_from))
+    length, row_begins = _rows(power[bright] < most)
+    score, touched = np.zeros(park.power.size), np.zeros(park.power.size, bool)
+    score[bright] = length
+    for at in np.flatnonzero(length >= hours):
+        touched[bright[row_begins[at] : at + 1]] = True
+    daily = score.reshape(park.power.shape).max(axis=1)
+    touched_days: Mask = np.any(touched.reshape(park.power.shape), axis=1)
+    return Finding(rule, hours, daily, daily >= hours, touched_days)
 
 
 def _rows(true: Mask) -> tuple[Floats, npt.NDArray[np.int64]]:

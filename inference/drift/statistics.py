@@ -16,13 +16,16 @@ from pvforecast.known import Floats
 Statistics = dict[str, Floats]
 """Name -> shape [n], one value a day, NaN where the day cannot tell."""
 
-SCALE_FLOORS = {"clr": 0.01, "tc": 0.03, "lrel": 0.03, "csi": 0.02, "cse": 0.01, "temp": 0.5}
+SCALE_FLOORS = {"clr": 0.01, "tc": 0.03, "lrel": 0.03, "csi": 0.02, "cse": 0.03, "temp": 0.5}
 """What is standardised by season, and the smallest scale for it: a lucky quiet season must not make noise an alarm."""
 
 MIN_VALID_SHARE = 0.7
 MIN_CLEAR_HOURS = 3
 ENVELOPE_ELEVATION_DEG = 15.0
 CLEAR_EXPECTED, CLEAR_INDEX = 0.25, 0.75
+UPPER = {"cse": -0.3}
+"""Compared with the brightest days of the season, not with the usual one, and the least that a day may count."""
+UPPER_CENTRE, UPPER_FOOT = 0.95, 0.7
 SEASON_DAYS, LEFT_OUT_DAYS, MIN_SEASON = 45, 10, 15
 TRAILING_FIRST, TRAILING_LAST, MIN_TRAILING = 45, 7, 8
 
@@ -107,11 +110,14 @@ class Seasons:
             for row in np.flatnonzero(~np.isnan(values)):
                 centre, scale = self._usual(name, days[row])
                 z[row] = (values[row] - centre) / scale
-            result[name] = z
+            result[name] = np.maximum(z, UPPER[name]) if name in UPPER else z
         return result
 
     def _usual(self, name: str, day: np.datetime64) -> tuple[float, float]:
-        """Median and robust scale (1.4826 times the median deviation) of the season around `day`."""
+        """Median and robust scale (1.4826 times the median deviation) of the season around `day`.
+
+        Of an upper statistic the quantile that its healthy days stay below, and its distance from the 0.7 quantile.
+        """
         key = (name, int(day.astype(np.int64)))
         if key not in self._known:
             apart = np.abs(self._of_year - day_of_year(np.array([day]))[0])
@@ -119,9 +125,14 @@ class Seasons:
             in_season &= np.abs((self._days - day).astype(np.int64)) > LEFT_OUT_DAYS
             season = self._statistics[name][in_season]
             season = season[~np.isnan(season)]
-            centre = float(np.median(season)) if len(season) >= MIN_SEASON else np.nan
-            deviation = float(np.median(np.abs(season - centre))) if len(season) else np.nan
-            self._known[key] = centre, max(1.4826 * deviation, SCALE_FLOORS[name])
+            centre, scale = np.nan, np.nan
+            if len(season) >= MIN_SEASON and name in UPPER:
+                foot, centre = np.quantile(season, [UPPER_FOOT, UPPER_CENTRE])
+                scale = centre - foot
+            elif len(season) >= MIN_SEASON:
+                centre = np.median(season)
+                scale = 1.4826 * np.median(np.abs(season - centre))
+            self._known[key] = float(centre), max(float(scale), SCALE_FLOORS[name])
         return self._known[key]
 
 

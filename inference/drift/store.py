@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from inference.drift.reference import Reference, from_facts
+from inference.drift.reference import DETECTOR_SET, Reference, from_facts
 from pvforecast.errors import NotReady
 from pvforecast.lake import Lake
 from pvforecast.lake.tables import PARKS, Table
@@ -30,6 +30,8 @@ TABLE = Table(
     None,
 )
 
+_OWN = f'"detector_set": "{DETECTOR_SET}"'
+
 
 def save(lake: Lake, reference: Reference, stored_at: datetime) -> bool:
     """Store; returns False when this very reference was there already."""
@@ -48,7 +50,7 @@ def save(lake: Lake, reference: Reference, stored_at: datetime) -> bool:
 def load(lake: Lake, park_id: str) -> tuple[Reference, ...]:
     """All references of a park, the one stored last first; those of an older detector set are left out."""
     rows = sorted(lake.read(TABLE, park_id=park_id).to_pylist(), key=lambda row: row["stored_at"], reverse=True)
-    return tuple(from_facts(row["facts"], row["booster_ubj"]) for row in rows if '"day_level"' in row["facts"])
+    return tuple(from_facts(row["facts"], row["booster_ubj"]) for row in rows if _OWN in row["facts"])
 
 
 def choose(references: tuple[Reference, ...], park_id: str, day: np.datetime64) -> Reference:

@@ -44,10 +44,14 @@ def calibrate(
     until: Annotated[str | None, typer.Option(help="Use what was known by then; default now.")] = None,
     park: Annotated[str | None, typer.Option(help="One park; default all.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Also where a park has a reference already.")] = False,
+    warnings_a_year: Annotated[float | None, typer.Option(help="False ones wanted of each park; default 0.5.")] = None,
+    fleet_pages_a_year: Annotated[float | None, typer.Option(help="Of all parks together; default 2.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the parks.")] = 2,
 ) -> None:
     """Freeze what healthy looks like, and find the thresholds that keep the rate budget; one JSON line a park."""
     words = [*_which(park), "--until", until or _now(), "--jobs", str(jobs), *(["--replace"] if replace else [])]
+    for option, rate in (("--warnings-a-year", warnings_a_year), ("--fleet-pages-a-year", fleet_pages_a_year)):
+        words += _given(option, None if rate is None else str(rate))
     for line in _job("reference", *words):
         print(json.dumps(line))
 

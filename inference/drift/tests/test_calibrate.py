@@ -41,6 +41,14 @@ def test_the_threshold_gives_the_rate_that_was_asked_for(wanted: float) -> None:
     assert 0.2 * wanted < alarms_a_year(CLEAR_RATIO, fresh, threshold) < 3.0 * wanted
 
 
+def test_rates_too_rare_to_count_are_extrapolated() -> None:
+    years = Z[pseudo_years(DAYS, 1)]
+    rarer = [cusum_threshold(CLEAR_RATIO, years, wanted) for wanted in (0.02, 0.005, 0.00125)]
+    assert rarer[1] - rarer[0] == pytest.approx(rarer[2] - rarer[1])
+    plenty = np.random.default_rng(2).normal(size=(20_000, 364))
+    assert 0.001 < alarms_a_year(CLEAR_RATIO, plenty, rarer[1]) < 0.025
+
+
 def test_fewer_alarms_need_a_higher_threshold() -> None:
     years = Z[pseudo_years(DAYS, 1, 100)]
     assert cusum_threshold(CLEAR_RATIO, years, 0.2) > cusum_threshold(CLEAR_RATIO, years, 2.0)

@@ -15,6 +15,7 @@ from inference.drift import events
 from inference.drift.__main__ import main
 from inference.drift.tests.lakes import fill
 from inference.drift.tests.parks import SITE, simulated, tampered
+from pvforecast import holds
 from pvforecast.known import ParkRecord
 from pvforecast.lake import Lake
 
@@ -83,7 +84,8 @@ def test_a_replay_ends_with_one_posted_event(lake: str, capsys: pytest.CaptureFi
 
 def test_the_days_of_a_replay_are_the_checks_one_by_one(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["check", "--lake-uri", lake, "--park", SITE.park_id, "--json"]
-    assert main([*common, "--as-of", "2022-06-13T06:00:00Z", "--until", "2022-06-15T12:00:00Z"], {}) == 0
+    replay = ["--as-of", "2022-06-13T06:00:00Z", "--until", "2022-06-15T12:00:00Z", "--keep-going"]
+    assert main([*common, *replay], {}) == 0
     replayed = _lines(capsys)
     assert [line["checked_at"] for line in replayed] == [f"2022-06-{day}T12:00:00Z" for day in (13, 14, 15)]
     for line in replayed:
@@ -96,7 +98,8 @@ def test_keep_going_repeats_the_event_of_a_lasting_change_after_the_silence(
 ) -> None:
     arguments = ["check", "--lake-uri", lake, "--all", "--as-of", FROM, "--until", TO, "--json", "--keep-going"]
     assert main(arguments, {}) == 0
-    days = [line["day"] for line in _lines(capsys) if line["status"] == "drift"]
+    told = [line["event"]["data"] for line in _lines(capsys) if line["status"] == "drift"]
+    days = [data["day"] for data in told if data["level"] == told[0]["level"]]
     assert len(days) >= 2
     assert int(days[1][-2:]) - int(days[0][-2:]) > 7 or days[1][:7] > days[0][:7]
 
@@ -230,3 +233,25 @@ def test_a_park_with_too_few_days_waits_and_stops_no_other(tmp_path: Path, capsy
     assert main([*call, "--all"], {}) == 0
     assert [line["status"] for line in _lines(capsys)] == ["waiting", "kept"]
     assert main([*call, "--park", "a-young-one"], {}) == 1
+
+
+def test_what_fires_on_a_day_that_is_not_over_has_a_line_of_its_own(
+    tmp_path: Path, record: ParkRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = str(tmp_path)
+    fill(Lake(uri), tampered(record, "2022-06-13", lambda p: p * 1_000.0))
+    assert main(["reference", "--lake-uri", uri, "--all", "--until", UNTIL, "--warnings-a-year", "0.4"], {}) == 0
+    capsys.readouterr()
+    arguments = ["check", "--lake-uri", uri, "--all", "--as-of", "2022-06-13T20:00:00Z", "--json"]
+    assert main(arguments, {}) == 0
+    over, begun = _lines(capsys)
+    assert (over["day"], over["status"]) == ("2022-06-12", "ok")
+    assert (begun["day"], begun["status"], begun["scores"]) == ("2022-06-13", "drift", {})
+    assert [hold.cause for hold in holds.read(Lake(uri), [SITE.park_id])] == ["unit_error"]
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "many", "1e9"])
+def test_a_budget_that_is_none_is_refused(rate: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["reference", "--lake-uri", "x", "--all", "--until", UNTIL, "--warnings-a-year", rate], {})
+    assert "alarms a year" in capsys.readouterr().err

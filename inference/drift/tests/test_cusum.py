@@ -3,7 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inference.drift.cusum import CLEAR_RATIO, CLOCK, COOL_DOWN_DAYS, PROVIDER, Path, alarms_a_year, run
+from inference.drift.cusum import (
+    CLEAR_RATIO,
+    CLOCK,
+    COOL_DOWN_DAYS,
+    LEVEL,
+    LEVEL_RISE,
+    PROVIDER,
+    Cusum,
+    Path,
+    alarms_a_year,
+    run,
+)
 
 THRESHOLDS = {"cusum_clr": 8.0, "cusum_tc": 4.0}
 QUIET = np.zeros(40, bool)
@@ -78,11 +89,13 @@ def test_the_vectorised_count_agrees_with_the_path(detector) -> None:  # type: i
     assert alarms_a_year(detector, z, 5.0) == pytest.approx(one_by_one / 20 * 365 / 364)
 
 
-def test_a_rise_only_detector_ignores_a_fall() -> None:
-    fallen, risen = np.full(30, -3.0), np.full(30, 3.0)
-    for values, expected in ((fallen, False), (risen, True)):
-        path = run((PROVIDER,), {"cse": values}, {"cusum_cse": 5.0}, QUIET[:30])["cusum_cse"]
+@pytest.mark.parametrize(("detector", "sign"), [(PROVIDER, 1.0), (LEVEL_RISE, 1.0), (LEVEL, -1.0)])
+def test_a_one_sided_detector_ignores_the_other_side(detector: Cusum, sign: float) -> None:
+    for way, expected in ((sign, True), (-sign, False)):
+        z = {detector.statistic: np.full(30, 3.0 * way)}
+        path = run((detector,), z, {detector.name: 5.0}, QUIET[:30])[detector.name]
         assert path.alarm.any() == expected
+        assert not expected or path.direction[path.alarm][0] == sign
 
 
 def test_a_distance_alarms_above_its_threshold_and_keeps_the_silence_of_the_others() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from inference.drift.days import DayCutter, check_time, last_checkable, starts
 from inference.drift.tests.parks import SITE, simulated
-from pvforecast.known import HOUR, WeatherRun
+from pvforecast.known import HOUR, ParkRecord, WeatherRun
 
 DAY = np.datetime64("2021-07-03", "D")
 LATER = np.datetime64("2022-01-01T00:00:00", "s")
@@ -51,15 +51,37 @@ def test_a_correction_counts_from_when_it_was_available() -> None:
     assert cutter.cut(DAY, DAY, LATER).power[0, 12] == 1.234 / SITE.ac_capacity_kw
 
 
-def test_a_weather_run_made_during_the_day_does_not_change_what_was_expected_of_it() -> None:
+BEGIN = starts(SITE, np.array([DAY]))[0]
+
+
+def _with_run(began: int, available: np.datetime64, ghi: float) -> ParkRecord:
+    """The simulated record and a run that began so many hours into the day and says one thing of 24 hours."""
+    at = BEGIN + began * HOUR
+    run = WeatherRun(
+        "simulated", at, available, at + np.arange(24) * HOUR, {"ghi": np.full(24, ghi), "temp_air": np.zeros(24)}
+    )
     record = simulated("2021-07-01", 4)
-    begin = starts(SITE, np.array([DAY]))[0]
-    hours = begin + np.arange(24) * HOUR
-    newer = WeatherRun("simulated", begin + HOUR, begin + HOUR, hours, {"ghi": np.zeros(24), "temp_air": np.zeros(24)})
-    with_newer = replace(record, runs=tuple(sorted((*record.runs, newer), key=lambda run: run.available_at)))
-    one, other = (DayCutter(r).cut(DAY, DAY, LATER) for r in (record, with_newer))
-    assert np.array_equal(one.features, other.features, equal_nan=True)
-    assert one.feature("ghi").max() > 300.0
+    return replace(record, runs=tuple(sorted((*record.runs, run), key=lambda run: run.available_at)))
+
+
+def test_each_hour_has_the_weather_of_the_run_that_began_last_before_it() -> None:
+    plain, seen = (
+        DayCutter(record).cut(DAY, DAY, LATER).feature("ghi")[0]
+        for record in (simulated("2021-07-01", 4), _with_run(12, BEGIN + 17 * HOUR, 123.0))
+    )
+    assert np.array_equal(seen[:12], plain[:12])
+    assert (seen[12:] == 123.0).all()
+
+
+def test_a_run_that_is_not_there_at_the_check_is_not_looked_at_by_any_later_one() -> None:
+    late = _with_run(12, check_time(SITE, DAY) + HOUR, 123.0)
+    assert (DayCutter(late).cut(DAY, DAY, LATER).feature("ghi") != 123.0).all()
+
+
+def test_where_the_newest_run_is_silent_the_one_before_it_speaks() -> None:
+    silent = _with_run(12, BEGIN + 17 * HOUR, np.nan)
+    known = DayCutter(silent).cut(DAY, DAY, LATER).feature("ghi")
+    assert np.array_equal(known, DayCutter(simulated("2021-07-01", 4)).cut(DAY, DAY, LATER).feature("ghi"))
 
 
 def test_a_day_without_weather_has_no_features_and_does_no_harm() -> None:

@@ -46,6 +46,13 @@ def test_an_outage_fires_after_twelve_bright_hours_and_touches_its_first_day(par
     assert np.flatnonzero(found.touched)[0] == DAY
 
 
+def test_nothing_at_all_fires_after_six_bright_hours_of_the_same_day(park: ParkDays) -> None:
+    def change(power: np.ndarray) -> None:
+        power[DAY, 10:] = 0.0
+
+    assert _fired(park, change)["dead"] == [DAY]
+
+
 def test_one_dark_day_is_no_outage(park: ParkDays) -> None:
     def change(power: np.ndarray) -> None:
         power[DAY, 6:14] = 0.0
