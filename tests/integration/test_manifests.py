@@ -188,6 +188,7 @@ def test_commands_are_there_and_take_their_arguments(
             monkeypatch.setattr(served, "_serve", lambda *_: None)
             monkeypatch.setattr(served.web, "configure_logging", lambda: None)
             monkeypatch.setattr(asyncio, "run", lambda _: None)
+            monkeypatch.setattr("inference.server.run", lambda _: None)
             assert served.main(container["args"]) == 0, where
     assert {"pvf", "mlflow", "inference.drift", "inference.transformer", "inference.ingest"} <= seen
 
