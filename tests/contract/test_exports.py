@@ -69,7 +69,18 @@ PUBLIC = {
     "objects": {"ObjectStore"},
     "settings": {"Settings", "load", "to_env"},
     "site": {"Limit", "PERIODS", "Plane", "Site"},
-    "snapshot": {"decode", "encode", "entry_at", "keys_of", "latest_entry", "latest_etags", "parks", "prune", "read", "write"},
+    "snapshot": {
+        "decode",
+        "encode",
+        "entry_at",
+        "keys_of",
+        "latest_entry",
+        "latest_etags",
+        "parks",
+        "prune",
+        "read",
+        "write",
+    },
 }
 
 
