@@ -56,7 +56,9 @@ def window(as_of: np.datetime64, champion: Bundle | None, recipe: Recipe, since:
 
     Without a champion the last `FIRST_DAYS`, against another recipe the last `HOLDOUT_DAYS`, but not more than half, or
     a third, of the history, which begins at `since`. A refresh is judged on the later half of the days that the
-    champion has not seen, at most `REFRESH_DAYS`, so that the challenger has learned from the earlier half.
+    champion has not seen, at most `REFRESH_DAYS`, so that the challenger has learned from the earlier half; on as many
+    as the verdict needs where half of them are fewer. Drift that is found within days is no reason to keep; what is
+    judged then is hardly more than that the recipe still works.
 
     Raises
     ------
@@ -74,7 +76,10 @@ def window(as_of: np.datetime64, champion: Bundle | None, recipe: Recipe, since:
             hint="train as of a later time, or roll back first: pvf model rollback",
         )
     if champion.info["recipe_hash"] == recipe.hash:
-        days = min(REFRESH_DAYS, int((as_of - seen_until) / _DAY) // 2)
+        unseen = int((as_of - seen_until) / _DAY)
+        days = min(
+            REFRESH_DAYS, unseen, max(unseen // 2, comparing.MIN_REFRESH_DAYS + 1)
+        )  # the last is not metered yet
     else:
         days = min(HOLDOUT_DAYS, history // 3)
     return Window(as_of - max(1, days) * _DAY, as_of)
