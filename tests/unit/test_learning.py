@@ -43,7 +43,12 @@ def test_another_recipe_is_judged_on_a_window_that_can_tell_and_never_on_more_th
 
 
 def test_a_refresh_is_judged_on_the_later_half_of_the_days_that_the_champion_has_not_seen() -> None:
-    for unseen, judged in ((7, 3), (28, 14), (365, REFRESH_DAYS), (1, 1)):
+    for unseen, judged in ((8, 4), (28, 14), (365, REFRESH_DAYS)):
+        assert days(window(NOW, champion(unseen * DAY), Recipe(), LONG_AGO)) == judged
+
+
+def test_drift_that_was_found_within_days_is_judged_on_as_many_days_as_the_verdict_needs() -> None:
+    for unseen, judged in ((6, 4), (4, 4), (1, 1)):
         assert days(window(NOW, champion(unseen * DAY), Recipe(), LONG_AGO)) == judged
 
 
