@@ -259,3 +259,14 @@ ENVOY: dict[str, str] = {
     "envoy_http_local_rate_limit_rate_limited": "requests refused with 429",
 }
 """The gateway's own metrics that rules and dashboards use, under its admin port's /stats/prometheus."""
+
+CLUSTER: dict[str, str] = {
+    "kube_cronjob_created": "kube-state-metrics: when a CronJob was made",
+    "kube_cronjob_status_last_successful_time": "kube-state-metrics: when its last run ended well; absent before",
+    "kube_job_created": "kube-state-metrics: when a Job was made",
+    "kube_job_failed": 'kube-state-metrics: 1 under `condition="true"` once a Job has used up its retries',
+    "kube_job_owner": "kube-state-metrics: the CronJob that made it, `owner_name`",
+    "certmanager_certificate_renewal_timestamp_seconds": "cert-manager: when a certificate is due to be renewed, or 0",
+    "certmanager_certificate_expiration_timestamp_seconds": "cert-manager: until when it holds; 0 before it is issued",
+}
+"""Metrics of the cluster's own parts that rules use: docs/monitoring.md says how they are scraped."""

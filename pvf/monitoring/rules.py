@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pvf.monitoring.alerts import GROUPS, OBJECT_STORE, Alert
+from pvf.monitoring.cluster_alerts import CLUSTER
 from pvf.monitoring.slos import BURNS, INPUTS, SLOS, WINDOWS, Burn, Slo, burning, recorded
 
 Rule = dict[str, Any]
@@ -24,7 +25,8 @@ def groups() -> list[dict[str, Any]]:
         {"name": "pvforecast-slo-errors", "interval": "30s", "rules": inputs + errors},
         {"name": "pvforecast-slo-burn", "rules": burns},
     ]
-    return made + [{"name": name, "rules": [_rule(alert) for alert in alerts]} for name, alerts in GROUPS.items()]
+    every = {**GROUPS, "pvforecast-cluster": CLUSTER}
+    return made + [{"name": name, "rules": [_rule(alert) for alert in alerts]} for name, alerts in every.items()]
 
 
 def prometheus_rule() -> dict[str, Any]:

@@ -3,6 +3,7 @@ locals {
   secrets = {
     postgres     = "dsn, mlflow_dsn: postgresql://...?sslmode=verify-full"
     s3           = "access_key, secret_key of a user of the bucket"
+    backup       = "access_key, secret_key; both empty: the role of the account `backup`"
     gateway      = "api keys of clients"
     trigger      = "token of the retrain trigger"
     mqtt         = "user, password of the broker"

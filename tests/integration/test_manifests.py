@@ -159,8 +159,10 @@ def _quantities(value: Any) -> Iterator[tuple[str, Any]]:
         for key, inner in value.items():
             if key in ("requests", "limits") and isinstance(inner, dict):
                 yield from inner.items()
-            elif key == "sizeLimit":
+            elif key in ("sizeLimit", "bufferLimit"):
                 yield key, inner
+            elif key == "requestBuffer":
+                yield key, inner["limit"]
             else:
                 yield from _quantities(inner)
     elif isinstance(value, list):

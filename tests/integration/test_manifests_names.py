@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ import yaml
 from components.deploy import cluster
 from inference.retrain import cloudevent
 from inference.transformer.model import CLIENT_HEADER
+from pvf.monitoring import cluster_alerts
 from pvf.stack import gateway_config, gateway_errors, gateway_options, mosquitto
 from tests import rendered
 from tests.rendered import NAME, OVERLAYS, ROOT, Manifest
@@ -266,6 +268,55 @@ def test_the_runs_account_is_the_one_terraform_trusts(overlay: str) -> None:
     text = (ROOT / "terraform/aws/identity.tf").read_text()
     ((namespace, name),) = re.findall(r'pipelines += \{ namespace = "(.+)", name = "(.+)" \}', text)
     assert (namespace, name) in accounts
+
+
+@pytest.mark.parametrize("overlay", ["prod", "staging"])
+def test_the_backup_s_account_takes_the_role_that_terraform_makes_for_it(overlay: str) -> None:
+    """The platform's own keys may not write to the bucket of backups; whoever may, may not delete there."""
+    account = rendered.of_kind(rendered.objects(overlay), "ServiceAccount")["backup"]
+    text = (ROOT / "terraform/aws/identity.tf").read_text()
+    assert "backup     = { namespace = var.namespace, name = " + f'"{account["metadata"]["name"]}"' in text
+    role = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].rpartition("/")[2]
+    assert role == f"pvforecast-{overlay}-backup"  # name = "${local.name}-${each.key}"
+    assert 'name               = "${local.name}-${each.key}"' in text
+    assert 'name  = "pvforecast-${var.environment}"' in (ROOT / "terraform/aws/network.tf").read_text()
+
+
+def test_alerts_watch_the_jobs_and_namespaces_that_are_here(manifests: list[Manifest]) -> None:
+    (namespace,) = rendered.of_kind(manifests, "Namespace")
+    assert re.fullmatch(cluster_alerts.NAMESPACES, namespace)
+    assert {m["metadata"].get("namespace") for m in manifests if m["kind"] in {"CronJob", "Certificate"}} == {namespace}
+    jobs = rendered.of_kind(manifests, "CronJob")
+    assert set(cluster_alerts.MISSED_H) - set(jobs) == (set() if "backup" in jobs else {"backup"})
+    for name in cluster_alerts.MISSED_H.keys() & jobs.keys():
+        minute, hour, *days = jobs[name]["spec"]["schedule"].split()
+        assert (minute.isdigit(), days) == (True, ["*", "*", "*"]), name
+        every_h = 1 if hour == "*" else 24
+        most_h = jobs[name]["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] / 3600
+        assert every_h + most_h < cluster_alerts.MISSED_H[name], f"{name}: one that takes its time is not missed"
+
+
+def test_what_settings_name_in_other_namespaces_can_be_reached(manifests: list[Manifest]) -> None:
+    """Setting -> the label that opens the way there: its policy names that namespace and a port of it."""
+    policies = rendered.of_kind(manifests, "NetworkPolicy")
+    for key, policy in {"PVF_PROMETHEUS_URL": "page-to-prometheus", "PVF_KFP_URL": "to-kfp"}.items():
+        url = urlsplit(settings(manifests)[key])
+        _, namespace, kind = str(url.hostname).split(".")
+        assert kind == "svc", key
+        (rule,) = policies[policy]["spec"]["egress"]
+        (peer,) = rule["to"]
+        assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": namespace}, key
+        assert url.port in {port["port"] for port in rule["ports"]}, key
+
+
+def test_alertmanager_finds_its_routes_and_keys_in_its_own_namespace(manifests: list[Manifest]) -> None:
+    """It is the Prometheus operator's and reads no other: docs/monitoring.md names the two."""
+    page = (ROOT / "docs/monitoring.md").read_text()
+    routes = rendered.of_kind(manifests, "Secret")["pvforecast-alertmanager"]
+    keys = rendered.of_kind(manifests, "ExternalSecret").get("pvforecast-alert-keys", routes)
+    assert {m["metadata"]["namespace"] for m in (routes, keys)} == {"monitoring"}
+    assert "configSecret: pvforecast-alertmanager" in page
+    assert "secrets: [pvforecast-alert-keys]" in page
 
 
 def test_selectors_of_deployments_find_their_own_pods_alone(manifests: list[Manifest]) -> None:

@@ -145,7 +145,7 @@ def test_a_backup_with_databases_has_their_keys_and_the_way_there(tmp_path: Path
     backup = rendered.pods(manifests)["CronJob/backup"]
     assert backup["labels"]["pvforecast.io/uses-postgres"] == "true"
     names = {name for kind, name, _ in rendered.sources(backup["spec"]) if kind == "Secret"}
-    assert names == {"pvforecast-s3", "pvforecast-postgres", "pvforecast-mlflow"}
+    assert names == {"pvforecast-backup", "pvforecast-postgres", "pvforecast-mlflow"}
     (container,) = backup["spec"]["containers"]
     assert container["args"] == ["backup", "create", "--databases"]
     folder = rendered.of_kind(manifests, "ConfigMap")

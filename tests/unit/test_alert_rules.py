@@ -26,6 +26,17 @@ ENVOY = 'envoy_http_downstream_rq_xx{envoy_http_conn_manager_prefix="gateway", e
 PARTS = ("bucket", "sum", "count")
 LABELS = re.compile(r"\{[^}]*\}|\bby \([^)]*\)")
 UP = {"pvf_lake_up": "1", "pvf_retrain_database_up": "1"}
+BACKUP = 'namespace="pvforecast", cronjob="backup"'
+CHECK = 'namespace="pvforecast-dev", cronjob="north-drift-check"'  # under a namePrefix
+MADE, SUCCEEDED = "kube_cronjob_created{%s}", "kube_cronjob_status_last_successful_time{%s}"
+JOB = 'namespace="pvforecast", job_name="backup-29"'
+FAILED_JOB = {
+    f"kube_job_created{{{JOB}}}": str(DAY),
+    f'kube_job_failed{{{JOB}, condition="true"}}': "0x5 1x100",
+    f'kube_job_owner{{{JOB}, owner_kind="CronJob", owner_name="backup", owner_is_controller="true"}}': "1",
+    MADE % BACKUP: "0",
+}
+CERTIFICATE = 'certmanager_certificate_%s_timestamp_seconds{namespace="pvforecast", name="telemetry"}'
 
 
 class Case(NamedTuple):
@@ -153,6 +164,56 @@ CASES = [
     ),
     Case("DeadMansSwitch", {}, {}, severity="none"),
     Case("MetricsMissing", {"pvf_lake_up": "1"}, UP),
+    Case("JobFailed", FAILED_JOB, {**FAILED_JOB, SUCCEEDED % BACKUP: f"0x20 {DAY + 60}x100"}),
+    Case(
+        "JobFailed",
+        {**FAILED_JOB, SUCCEEDED % BACKUP: "60"},
+        {n.replace("pvforecast", "others"): v for n, v in FAILED_JOB.items()},
+    ),
+    Case(
+        "BackupMissed",
+        {SUCCEEDED % BACKUP: "0", MADE % BACKUP: "0"},
+        {SUCCEEDED % BACKUP: str(DAY), MADE % BACKUP: "0", SUCCEEDED % CHECK: "0"},
+        38,
+        "critical",
+        step="1h",
+    ),
+    Case("BackupMissed", {MADE % BACKUP: "0"}, {MADE % BACKUP: str(DAY)}, 38, "critical", step="1h"),  # none ever
+    Case(
+        "DriftCheckMissed",
+        {SUCCEEDED % CHECK: "0", MADE % CHECK: "0"},
+        {SUCCEEDED % CHECK: str(5 * 3600), MADE % CHECK: "0"},
+        8,
+        step="1h",
+    ),
+    Case(
+        "CertificateNotRenewed",
+        {CERTIFICATE % "renewal": "1"},
+        {CERTIFICATE % "renewal": str(DAY)},
+        27,
+        step="1h",
+    ),
+    Case(
+        "CertificateExpires",
+        {CERTIFICATE % "expiration": str(8 * DAY)},
+        {CERTIFICATE % "expiration": str(10 * DAY)},
+        27,
+        "critical",
+        step="1h",
+    ),
+    Case(  # never issued
+        "CertificateExpires",
+        {CERTIFICATE % "expiration": "0"},
+        {CERTIFICATE.replace("pvforecast", "others") % "expiration": "0"},
+        27,
+        "critical",
+        step="1h",
+    ),
+    Case(
+        "ClusterMetricsMissing",
+        {MADE % BACKUP: "0", CERTIFICATE.replace("pvforecast", "others") % "expiration": "0"},
+        {MADE % BACKUP: "0", CERTIFICATE % "expiration": "0"},
+    ),
     Case("LatencyBudgetBurn", _latency("0x80", "0+6x80"), _latency("0+97x80", "0+100x80"), 70, "critical"),
     Case(
         "AvailabilityBudgetBurn",
@@ -234,7 +295,13 @@ def test_an_alert_fires_on_what_it_is_for_and_is_silent_beside_it(case: Case, tm
 
 
 def test_rules_and_panels_name_metrics_that_are_emitted() -> None:
-    known = {*metric_names.METRICS, *metric_names.ENVOY, *INPUTS, *(recorded(window) for window in WINDOWS)}
+    known = {
+        *metric_names.METRICS,
+        *metric_names.ENVOY,
+        *metric_names.CLUSTER,
+        *INPUTS,
+        *(recorded(window) for window in WINDOWS),
+    }
     known |= {
         f"{name}_{part}"
         for name, metric in metric_names.METRICS.items()
@@ -243,8 +310,13 @@ def test_rules_and_panels_name_metrics_that_are_emitted() -> None:
     }
     exprs = [rule["expr"] for group in rules.groups() for rule in group["rules"]]
     exprs += [query.expr for _, panels in DASHBOARDS.values() for panel in panels for query in panel.queries]
-    named = {name for expr in exprs for name in re.findall(r"\b(?:pvf|envoy)[_:][\w:]+", LABELS.sub("", expr))}
+    named = {
+        name
+        for expr in exprs
+        for name in re.findall(r"\b(?:pvf|envoy|kube|certmanager)[_:][\w:]+", LABELS.sub("", expr))
+    }
     assert named - known == set()
+    assert named >= metric_names.CLUSTER.keys()
 
 
 def test_no_alert_is_without_a_case_or_a_runbook() -> None:

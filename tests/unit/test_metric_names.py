@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from inference import metrics
-from inference.metric_names import ENVOY, LABELS, METRICS, MOST_PARKS, Metric
+from inference.metric_names import CLUSTER, ENVOY, LABELS, METRICS, MOST_PARKS, Metric
 from inference.transformer import model
 from pvf import exporter
 from pvf.overview import Overview
@@ -90,6 +90,9 @@ def test_the_page_shows_the_table() -> None:
     assert shown == [row(metric) for metric in METRICS.values()]
     assert [line for line in PAGE.splitlines() if line.startswith("| `envoy_")] == [
         f"| `{name}` | {what} |" for name, what in ENVOY.items()
+    ]
+    assert [line for line in PAGE.splitlines() if line.startswith(("| `kube_", "| `certmanager_"))] == [
+        f"| `{name}` | {what} |" for name, what in CLUSTER.items()
     ]
     for label, (most, which) in LABELS.items():
         assert f"| `{label}` | {most} | {which} |" in PAGE
