@@ -16,16 +16,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import click
 import kubernetes_validate
 import pytest
-import typer.main
 
 from pipelines import profile, schedules
-from pvf.cli import app
 from pvforecast import settings
 from pvforecast.settings import Settings
 from tests import rendered
+from tests.commands import accepted
 from tests.rendered import NAME, OVERLAYS, ROOT, Manifest
 
 VALIDATOR = ROOT.parent / "shared" / "tools" / "validate-manifests"  # an extra, where it is present
@@ -117,6 +115,7 @@ def test_everything_that_runs_is_here(overlay: str, manifests: list[Manifest]) -
         "Deployment/fleet-metrics",
         "CronJob/drift-check",
         "CronJob/drift-references",
+        "CronJob/retention",
         "Job/migrate",
         "Job/pipeline-schedule",
     }
@@ -181,7 +180,7 @@ def test_commands_are_there_and_take_their_arguments(
         assert (python, m) == ("python", "-m"), where
         seen.add(module)
         if module == "pvf":
-            _accepts(typer.main.get_command(app), container["args"])
+            assert accepted(container["args"]), where
         elif module in ("mlflow", "inference.drift"):
             pass  # see below
         else:
@@ -193,15 +192,6 @@ def test_commands_are_there_and_take_their_arguments(
             monkeypatch.setattr("inference.server.run", lambda _: None)
             assert served.main(container["args"]) == 0, where
     assert {"pvf", "mlflow", "inference.drift", "inference.transformer", "inference.ingest"} <= seen
-
-
-def _accepts(command: click.Command, words: list[str]) -> None:
-    """As far as the command that would run, its options read."""
-    context = command.make_context(words[0], list(words))
-    while isinstance(command, click.Group):
-        name, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-        assert found is not None, words
-        command, context = found, found.make_context(name, list(rest), parent=context)
 
 
 @pytest.mark.slow
