@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 
 from tests import rendered
 from tests.rendered import NAME, OVERLAYS, ROOT, Manifest
@@ -254,6 +255,30 @@ def test_what_each_pod_may_reach_and_be_reached_by(overlay: str, manifests: list
         "mosquitto": {"mqtt-from-telemetry"},
     }
     assert {app: chosen - out for app, chosen in table.items()} == {app: into.get(app, set()) for app in table}
+
+
+def test_tasks_of_pipelines_are_reached_by_nobody_and_reach_what_they_need(
+    overlay: str, manifests: list[Manifest]
+) -> None:
+    policy = rendered.of_kind(manifests, "NetworkPolicy")["pvforecast-runs"]
+    assert policy["metadata"]["namespace"] == KFP
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy["spec"]
+    labels = yaml.safe_load((ROOT / "kustomize/overlays" / overlay / "profile.yaml").read_text())["labels"]
+    assert policy["spec"]["podSelector"]["matchLabels"] == labels
+    (ours,) = rendered.of_kind(manifests, "Namespace").values()
+    opened = {
+        port["port"]
+        for rule in policy["spec"]["egress"]
+        for peer in rule["to"]
+        if rendered.selects(peer.get("namespaceSelector", {"matchLabels": {"": ""}}), ours["metadata"]["labels"])
+        for port in rule["ports"]
+    }
+    services = rendered.of_kind(manifests, "Service")
+    wanted = {
+        services[name]["spec"]["ports"][0]["port"] for name in ("mlflow", "postgres", "seaweedfs") if name in services
+    }
+    assert wanted <= opened == {5000, 5432, 8333}
 
 
 def test_every_path_has_a_reason_and_ports(manifests: list[Manifest]) -> None:
