@@ -38,9 +38,9 @@ def run(folder: Path, ci: str, skip: bool, *words: str) -> subprocess.CompletedP
     (folder / "test_it.py").write_text(TESTS.format(skip=skip))
     pytest_here = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(folder), str(folder)]
     return subprocess.run(
-        [*pytest_here, "-q", "-p", "tests.skips", "-p", "no:cacheprovider", *words],
+        [*pytest_here, "-q", "-p", "tests.skips", "-p", "xdist", "-p", "no:cacheprovider", *words],
         cwd=ROOT,
-        env={**os.environ, "CI": ci},
+        env={**os.environ, "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # others take seconds to import
         capture_output=True,
         text=True,
         check=False,
