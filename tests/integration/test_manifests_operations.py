@@ -251,6 +251,21 @@ def test_the_guide_names_combinations_and_every_component_is_used() -> None:
     assert used == {path.parent.name for path in COMPONENTS.glob("*/kustomization.yaml")}
 
 
+def test_the_guide_s_table_says_what_pods_ask_for() -> None:
+    """`workload` or `workload/container` in its first column; each of prod's containers stands in one row."""
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    said = {}
+    for names, requests, limits in re.findall(r"^\| (`[^|]+) \| (\w+, \w+) \| (\w+, \w+) \|", text, re.MULTILINE):
+        said |= dict.fromkeys(re.findall(r"`([^`]+)`", names), (requests, limits))
+    asked = {}
+    for where, container in rendered.containers(rendered.objects("prod")):
+        _, workload, name = where.split("/")
+        both = container["resources"]
+        key = workload if name in (workload, "stream") else f"{workload}/{name}"
+        asked[key] = tuple(", ".join((both[kind]["cpu"], both[kind]["memory"])) for kind in ("requests", "limits"))
+    assert said == asked
+
+
 def _yaml_of_the_guide() -> list[Manifest]:
     text = (ROOT / "docs" / "kubernetes.md").read_text()
     return [m for block in re.findall(r"```yaml\n(.*?)```", text, re.S) for m in rendered.parsed(block)]
