@@ -32,7 +32,7 @@ LABELS: dict[str, tuple[int, str]] = {
     "status": (8, "an HTTP status, or the state of a row"),
     "type": (2, "`forecast`, `heartbeat`"),
     "severity": (2, "`warning`, `critical`"),
-    "detector": (12, "of the drift job"),
+    "detector": (19, "of the drift job: rules, sums, distances"),
     "feature": (8, "of the drift job's PSI"),
     "cause": (1, "of a park's open drift: one a park"),
     "advice": (1, "of a park's open drift"),
@@ -235,6 +235,11 @@ _LAKE = (
     Metric(
         *("pvf_drift_psi", "gauge", "PSI of the newest check, less its bias: beyond 0.2 it has changed."),
         *(_X, ("park", "feature")),
+        parks=MOST_DRIFT_PARKS,
+    ),
+    Metric(
+        *("pvf_drift_weather_ratio", "gauge", "How far the weather's features lie from the reference, by its limit."),
+        *(_X, ("park",)),
         parks=MOST_DRIFT_PARKS,
     ),
     Metric("pvf_pipeline_last_run_failed", "gauge", "1 when the newest run that ended failed.", _X, ("pipeline",)),

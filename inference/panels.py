@@ -117,6 +117,12 @@ ACCURACY = (
          "0.8 is right; below, the forecast is surer than it should be."),
 )  # fmt: skip
 
+_WATCHING = (
+    'label_replace(label_replace(pvf_drift_score_ratio, "watch", "rules", "", ""),'
+    ' "watch", "$1", "detector", "(cusum|ks|cvm)_.+")'
+    ' or label_replace(pvf_served_daylight_nmae, "watch", "served accuracy", "", "")'
+)
+
 DRIFT = (
     _one("Parks that drift", "table", "short",
          "max by (park, severity, cause, advice, evidence, event_id) (pvf_drift_open)", "",
@@ -128,6 +134,11 @@ DRIFT = (
     _one("Nearest to an alarm", "timeseries", "percentunit",
          "topk(20, max by (park, detector) (pvf_drift_score_ratio))",
          "{{park}} {{detector}}", "Score by its limit: at 100 % it alarms."),
+    _one("Weather against the reference", "timeseries", "percentunit",
+         "topk(20, max by (park) (pvf_drift_weather_ratio))", "{{park}}",
+         "The last two weeks' features together (TabularDrift), by their limit: beyond 100 % they are new. No alarm."),
+    _one("Watched by", "table", "short", f"count by (park, watch) ({_WATCHING})", "",
+         "How many detectors of each family judged the newest day checked; sums and distances need a reference."),
     _one("Open drifts", "timeseries", "short", "count by (cause) (pvf_drift_open)", "{{cause}}", "By likely cause."),
     _one("Events by state", "timeseries", "short", "max by (status) (pvf_retrain_events)", "{{status}}",
          "attached led to a run; ignored asked for none; escalated went to people."),

@@ -30,6 +30,7 @@ def newest(settings: Settings) -> Kept:
 def families(rows: Sequence[dict[str, Any]]) -> list[GaugeMetricFamily]:
     """The metrics out of rows with park_id, kind, name, value, most; of too many parks the nearest to an alarm."""
     score, psi = metrics.family("pvf_drift_score_ratio"), metrics.family("pvf_drift_psi")
+    weather = metrics.family("pvf_drift_weather_ratio")
     near: dict[str, float] = {}
     for row in rows:
         if row["kind"] in ("psi", "detector"):
@@ -40,7 +41,11 @@ def families(rows: Sequence[dict[str, Any]]) -> list[GaugeMetricFamily]:
             psi.add_metric([row["park_id"], row["name"]], row["value"])
         elif row["park_id"] in shown and row["kind"] == "detector":
             score.add_metric([row["park_id"], row["name"]], _ratio(row))
-    return [score, psi]
+    for park in sorted(shown):
+        apart = [_ratio(row) for row in rows if row["park_id"] == park and row["kind"] == "weather"]
+        if apart:
+            weather.add_metric([park], max(apart))
+    return [score, psi, weather]
 
 
 def _ratio(row: dict[str, Any]) -> float:

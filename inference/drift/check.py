@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from inference.drift import causes, episodes, explain
+from inference.drift import causes, episodes, explain, tabular
 from inference.drift.days import DayCutter, last_checkable, utc_offset
 from inference.drift.episodes import Episode
 from inference.drift.observe import Alarm, Observed, observe
 from inference.drift.reference import FULL, PAGE, WARN, Reference
 from inference.drift.statistics import TRAILING_FIRST
+from inference.drift.tabular import Tabular
 from pvforecast.errors import InvalidInput, NotEnoughData
 
 
@@ -26,7 +27,8 @@ class Check:
     alarms : empty on a quiet day; one event is made of all of a day's alarms.
     scores : detector -> (score, threshold at the warn level), whether it alarmed or not.
     opened : day whose alarm opened the episode that this day belongs to; cleared : the episode that it closes.
-    distances, psi : Alibi Detect's and PSI's explanation (see `explain`), only where there is an alarm.
+    distances, psi, weather : Alibi Detect's and PSI's explanation (see `explain`, `tabular`); its own tests only where
+        there is an alarm.
     """
 
     park_id: str
@@ -38,6 +40,7 @@ class Check:
     cause: causes.Cause | None = None
     distances: tuple[dict[str, Any], ...] = ()
     psi: tuple[dict[str, Any], ...] = ()
+    weather: Tabular | None = None
     opened: np.datetime64 | None = None
     cleared: Episode | None = None
 
@@ -104,14 +107,18 @@ def judge(observed: Observed, row: int, as_of: np.datetime64) -> Check:
     alarms = observed.alarms(row)
     day, reference = observed.days[row], observed.reference
     until = observed.up_to(day)
+    z = {name: values[until] for name, values in observed.z.items()}
     shares = explain.by_psi(
         reference, observed.park.days[until], {name: values[until] for name, values in observed.statistics.items()}
     )
     result = Check(
         observed.park.site.park_id, day, as_of, reference, alarms, observed.scores(row),
-        psi=tuple(explain.as_dicts(shares)), opened=episodes.still_open(observed, row),
+        psi=tuple(explain.as_dicts(shares)), weather=tabular.measure(reference, z),
+        opened=episodes.still_open(observed, row),
     )  # fmt: skip
     if not alarms:
         return replace(result, cleared=episodes.closing(observed, row))
-    tests = explain.as_dicts(explain.by_distance(reference, {name: z[until] for name, z in observed.z.items()}))
-    return replace(result, cause=causes.likely(observed, alarms, day), distances=tuple(tests))
+    return replace(
+        result, cause=causes.likely(observed, alarms, day), weather=tabular.explained(reference, z),
+        distances=tuple(explain.as_dicts(explain.by_distance(reference, z))),
+    )  # fmt: skip

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import time
+from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
@@ -85,6 +86,7 @@ def event(check: Check) -> dict[str, Any]:
             "detector_set": DETECTOR_SET,
             "distances": list(check.distances),
             "psi": list(check.psi),
+            **({"weather": asdict(check.weather)} if check.weather else {}),
         },
     }
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inference.drift.job import Line
 
 PSI_LIMIT = 0.2
-ACCURACY = "accuracy"
+ACCURACY, WEATHER = "accuracy", "weather"
 
 
 def keep(lake: Lake, lines: Sequence[Line]) -> int:
@@ -45,6 +45,12 @@ def _rows(line: Line) -> list[dict[str, object]]:
          "limit": PSI_LIMIT, "alarm": psi["exceeds"]}
         for psi in line.psi
     ]  # fmt: skip
+    if line.weather is not None:
+        rows += [
+            {**known, "kind": WEATHER, "name": name, "value": distance, "limit": line.weather.limit,
+             "alarm": distance > line.weather.limit}
+            for name, distance in line.weather.distance.items()
+        ]  # fmt: skip
     if line.accuracy is not None:
         rows += _accuracy(line.accuracy, known, stale=SERVED_SKILL in alarmed)
     return rows

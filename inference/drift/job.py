@@ -19,6 +19,7 @@ from inference.drift.days import DAY, DayCutter, check_time, last_checkable, sta
 from inference.drift.reference import PROVISIONAL, Budget, Reference, make
 from inference.drift.reference import accept as accepted_reference
 from inference.drift.served import Log
+from inference.drift.tabular import Tabular
 from pvforecast.errors import NotEnoughData, PvForecastError
 from pvforecast.lake import Lake, records
 from pvforecast.lake.tables import GENERATION, WEATHER
@@ -42,6 +43,7 @@ class Line:
     event : the CloudEvent of a drift; that of the fleet where many parks share it (`events.py`, `fleet.py`).
     also : other events of this check: cleared, quarantined.
     open_since : the day whose alarm opened the episode that this day is part of.
+    weather : how far the features of the last days lie from the reference, together (`tabular.py`).
     accuracy : how good that day's served forecast was, where one was logged.
     delivered : what became of `event`: the sink's HTTP status, or of an outbox delivered, refused or waiting.
     """
@@ -59,6 +61,7 @@ class Line:
     also: tuple[dict[str, Any], ...] = ()
     delivered: int | str | None = None
     psi: tuple[dict[str, Any], ...] = ()
+    weather: Tabular | None = None
     open_since: str | None = None
     accuracy: Score | None = None
 
@@ -221,7 +224,7 @@ def _check(park: _Park, moment: np.datetime64, served: Log | None, *, within_day
         reference = store.choose(park.references, site.park_id, day)
         # Of days that are not over nothing is kept but the event: their scores are not final.
         begun = today(park.cutter, reference, moment) if within_day else ()
-        early = [replace(_line(one), scores={}, psi=()) for one in begun]
+        early = [replace(_line(one), scores={}, psi=(), weather=None) for one in begun]
         try:
             outcome = check(park.cutter, reference, moment)
             sound = outcome.opened is None and not outcome.alarms
@@ -246,6 +249,7 @@ def _line(outcome: Check) -> Line:
         event=event,
         also=(events.cleared(outcome),) if outcome.cleared else (),
         psi=outcome.psi,
+        weather=outcome.weather,
         open_since=str(outcome.opened) if outcome.opened is not None else None,
     )
 

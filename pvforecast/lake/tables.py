@@ -120,8 +120,8 @@ HOLDS = _table(
     event_id=pa.string(), park_id=pa.string(), state=pa.string(), at=_UTC, begin=_UTC, end=_UTC, cause=pa.string(),
 )  # fmt: skip
 # What each drift check measured, for dashboards. `day`: of the park's solar calendar. `kind`: detector, psi (less
-# its bias), or accuracy (of what was served; `reference_id` is then the model). `limit`: what the value is compared
-# with.
+# its bias), weather (distance of a feature), or accuracy (of what was served; `reference_id` is then the model).
+# `limit`: what the value is compared with.
 DRIFT_SCORES = Table(
     "drift/scores",
     pa.schema(

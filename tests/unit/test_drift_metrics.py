@@ -32,6 +32,7 @@ def test_each_park_s_newest_check_counts(tmp_path: Path) -> None:
     rows = [
         _row("a", 1, "detector", "cusum_clr", 9.0, 10.0), _row("a", 2, "detector", "cusum_clr", 5.0, 10.0),
         _row("a", 2, "psi", "temp", 0.15, 0.2), _row("b", 1, "detector", "outage", 0.0, 0.0),
+        _row("a", 2, "weather", "temp", 0.3, 0.4), _row("a", 2, "weather", "csi", 0.1, 0.4),
     ]  # fmt: skip
     lake.append_new(DRIFT_SCORES, pd.DataFrame(rows))
     made = list(drift_metrics.newest(Settings(lake_uri=str(tmp_path))).collect())
@@ -39,6 +40,7 @@ def test_each_park_s_newest_check_counts(tmp_path: Path) -> None:
         ("pvf_drift_score_ratio", "a", "cusum_clr"): 0.5,
         ("pvf_drift_score_ratio", "b", "outage"): 0.0,
         ("pvf_drift_psi", "a", "temp"): 0.15,
+        ("pvf_drift_weather_ratio", "a"): pytest.approx(0.75),
     }
 
 

@@ -14,6 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from inference import metrics
+from inference.drift import cusum, rules
+from inference.drift.reference import EXPLAINED
+from inference.drift.statistics import SCALE_FLOORS
 from inference.metric_names import CLUSTER, ENVOY, LABELS, METRICS, MOST_PARKS, Metric
 from inference.transformer import model
 from pvf import exporter
@@ -146,11 +149,18 @@ def test_a_forecast_of_any_park_adds_no_series() -> None:
     assert grown() == before
 
 
+def test_the_drift_job_s_detectors_and_features_fit_their_bounds() -> None:
+    sums = {detector.name for detector in cusum.DETECTORS}
+    distances = {f"{test}_{name}" for test in ("ks", "cvm") for names in EXPLAINED.values() for name in names}
+    assert len(rules.RULES) + len(sums | distances) <= LABELS["detector"][0]
+    assert len({"level", *SCALE_FLOORS}) <= LABELS["feature"][0]
+
+
 def test_no_process_has_more_series_than_prometheus_bears() -> None:
     parts = {part for metric in METRICS.values() for part in metric.by}
     most = {part: sum(metric.most_series for metric in METRICS.values() if part in metric.by) for part in parts}
     assert {part for part, bound in most.items() if bound > 1_000} == {"pvf metrics", "trigger"}  # they have `park`
-    assert max(most.values()) < 25_000
+    assert max(most.values()) < 26_000
 
 
 def test_a_metric_of_another_kind_is_refused() -> None:
