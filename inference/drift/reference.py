@@ -31,8 +31,8 @@ AGEING_A_YEAR = 0.007
 DETECTOR_SET = "v3"
 """Part of every event's id and of every reference: changes whenever the detectors do."""
 SHARES = {
-    FULL: {WARN: {"cusum_level": 0.84, "cusum_level_rise": 0.02, "cusum_clr": 0.04, "cusum_tc": 0.04,
-                  "cusum_cse": 0.045, "distance": 0.0025},
+    FULL: {WARN: {"cusum_level": 0.885, "cusum_level_rise": 0.015, "cusum_clr": 0.02, "cusum_tc": 0.03,
+                  "cusum_cse": 0.035, "distance": 0.0025},
            PAGE: {"cusum_level": 0.75, "cusum_tc": 0.25}},
     PROVISIONAL: {WARN: {"cusum_clr": 0.2, "cusum_tc": 0.2},
                   PAGE: {"cusum_clr": 0.5, "cusum_tc": 0.5}},
@@ -52,7 +52,7 @@ class Budget:
     not get all of them: `MOST_PAGES`.
     """
 
-    warnings: float = 0.5
+    warnings: float = 0.55
     fleet_pages: float = 2.0
     parks: int = 1
 

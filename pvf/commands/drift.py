@@ -44,7 +44,7 @@ def calibrate(
     until: Annotated[str | None, typer.Option(help="Use what was known by then; default now.")] = None,
     park: Annotated[str | None, typer.Option(help="One park; default all.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Also where a park has a reference already.")] = False,
-    warnings_a_year: Annotated[float | None, typer.Option(help="False ones wanted of each park; default 0.5.")] = None,
+    warnings_a_year: Annotated[float | None, typer.Option(help="False ones wanted of each park; default 0.55.")] = None,
     fleet_pages_a_year: Annotated[float | None, typer.Option(help="Of all parks together; default 2.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that share the parks.")] = 2,
 ) -> None:
