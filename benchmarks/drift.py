@@ -9,7 +9,7 @@ first check there is. Simulated means simulated: `real` holds the two real parks
 
     ARGS="--quick"       4 parks, one of each climate, each fault once; no scale part
     ARGS="--parks 16"    other numbers; --draws, --seed
-    ARGS="--no-scale"    without the timed check of 100 parks
+    ARGS="--no-scale"    without the timed check of 100 parks; --only-scale: nothing else
     ARGS="--out FILE"    every case as JSON lines
 
 The last line is one JSON object.
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--no-scale", action="store_true")
+    parser.add_argument("--only-scale", action="store_true")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     parks = given.parks or (4 if given.quick else 32)
@@ -56,6 +57,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pvf-drift-") as folder, ProcessPoolExecutor(2) as pool:
         data = Path(folder)
         subprocess.run([MAIN_PYTHON, "-m", "benchmarks.drifts.real", str(data)], check=True, cwd=ROOT)
+        if given.only_scale:
+            print(json.dumps(scale.measure(data, given.seed)))
+            return
         actual = [pool.submit(_real, data, park_id, draws, given.seed) for park_id in REAL]
         trials = list(pool.map(partial(_simulated, data, draws, given.seed), range(parks)))
         real = [one.result() for one in actual]
