@@ -64,7 +64,8 @@ class Builder:
         self.make_base()
         arguments = {"BUILD_IMAGE": "localhost/base", "BASE_IMAGE": "localhost/base", "GIT_COMMIT": "built-for-a-test"}
         arguments |= {key: os.environ[key] for key in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL") if key in os.environ}
-        options = ["--isolation", "chroot", "--layers" if cached else "--no-cache", "--timestamp", TIMESTAMP, "--quiet"]
+        options = ["--isolation", "chroot", "--layers", "--timestamp", TIMESTAMP, "--quiet"]
+        options += [] if cached else ["--no-cache"]  # by itself it would make one layer of all
         words = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
         file = ["-f", "images/Dockerfile", "--ignorefile", "images/Dockerfile.dockerignore"]
         self._call("build", *options, *words, *file, "--target", name, "-t", f"localhost/{name}", ".")
