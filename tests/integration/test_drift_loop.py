@@ -73,12 +73,14 @@ def _drift(environment: dict[str, str], *arguments: str) -> list[dict[str, Any]]
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_before_the_loss_both_parks_are_quiet(lake: Lake, environment: dict[str, str]) -> None:
     lines = _drift(environment, "check", "--all", "--as-of", "2013-08-02T12:00:00Z", "--until", "2013-09-05T12:00:00Z")
     assert {(line["park_id"], line["status"]) for line in lines} == {("pvdaq-50", "ok"), ("serf-east", "ok")}
     assert len(lines) == 2 * 35
 
 
+@pytest.mark.slow
 def test_the_loss_is_one_event_and_one_run_however_often_it_is_checked(
     lake: Lake, environment: dict[str, str], trigger: Trigger
 ) -> None:
