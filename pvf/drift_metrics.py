@@ -36,15 +36,16 @@ def families(rows: Sequence[dict[str, Any]]) -> list[GaugeMetricFamily]:
         if row["kind"] in ("psi", "detector"):
             near[row["park_id"]] = max(near.get(row["park_id"], 0.0), _ratio(row))
     shown = set(sorted(near, key=lambda park: -near[park])[:MOST_DRIFT_PARKS])
+    apart: dict[str, float] = {}
     for row in rows:
         if row["park_id"] in shown and row["kind"] == "psi":
             psi.add_metric([row["park_id"], row["name"]], row["value"])
         elif row["park_id"] in shown and row["kind"] == "detector":
             score.add_metric([row["park_id"], row["name"]], _ratio(row))
-    for park in sorted(shown):
-        apart = [_ratio(row) for row in rows if row["park_id"] == park and row["kind"] == "weather"]
-        if apart:
-            weather.add_metric([park], max(apart))
+        elif row["park_id"] in shown and row["kind"] == "weather":
+            apart[row["park_id"]] = max(apart.get(row["park_id"], 0.0), _ratio(row))
+    for park, ratio in sorted(apart.items()):
+        weather.add_metric([park], ratio)
     return [score, psi, weather]
 
 

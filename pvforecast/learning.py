@@ -77,9 +77,8 @@ def window(as_of: np.datetime64, champion: Bundle | None, recipe: Recipe, since:
         )
     if champion.info["recipe_hash"] == recipe.hash:
         unseen = int((as_of - seen_until) / _DAY)
-        days = min(
-            REFRESH_DAYS, unseen, max(unseen // 2, comparing.MIN_REFRESH_DAYS + 1)
-        )  # the last is not metered yet
+        needed = comparing.MIN_REFRESH_DAYS + 1  # the last is not metered yet
+        days = min(REFRESH_DAYS, unseen, max(unseen // 2, needed))
     else:
         days = min(HOLDOUT_DAYS, history // 3)
     return Window(as_of - max(1, days) * _DAY, as_of)

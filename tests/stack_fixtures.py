@@ -31,6 +31,15 @@ def infra_store(infra: Settings) -> ObjectStore:
     return object_store(infra)
 
 
+@pytest.fixture(scope="module")
+def tracked() -> Iterator[Settings]:
+    """SeaweedFS, Postgres and MLflow of one module; their settings."""
+    home = new_home()
+    with Stack(home, ["mlflow"]) as stack:
+        yield stack.settings
+    shutil.rmtree(home)
+
+
 def own_bucket(settings: Settings, name: str) -> Settings:
     """With a new bucket, for tests that what others leave in theirs would disturb."""
     bucket = f"{name}-{uuid.uuid4().hex[:12]}"

@@ -113,12 +113,12 @@ def judge(observed: Observed, row: int, as_of: np.datetime64) -> Check:
     )
     result = Check(
         observed.park.site.park_id, day, as_of, reference, alarms, observed.scores(row),
-        psi=tuple(explain.as_dicts(shares)), weather=tabular.measure(reference, z),
+        psi=tuple(explain.as_dicts(shares)), weather=tabular.measure(reference, z, explained=bool(alarms)),
         opened=episodes.still_open(observed, row),
     )  # fmt: skip
     if not alarms:
         return replace(result, cleared=episodes.closing(observed, row))
     return replace(
-        result, cause=causes.likely(observed, alarms, day), weather=tabular.explained(reference, z),
+        result, cause=causes.likely(observed, alarms, day),
         distances=tuple(explain.as_dicts(explain.by_distance(reference, z))),
     )  # fmt: skip

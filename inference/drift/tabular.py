@@ -44,8 +44,11 @@ class Tabular:
     p_limit: float | None = None
 
 
-def measure(reference: Reference, z: Statistics) -> Tabular | None:
-    """Of the newest days of `z`; None where there are too few, or no reference days to compare them with."""
+def measure(reference: Reference, z: Statistics, *, explained: bool = False) -> Tabular | None:
+    """Of the newest days of `z`; None where there are too few, or no reference days to compare them with.
+
+    `explained` asks Alibi Detect's TabularDrift too.
+    """
     pair = _pair(reference, z)
     if pair is None:
         return None
@@ -55,15 +58,11 @@ def measure(reference: Reference, z: Statistics) -> Tabular | None:
     limit = round(float(np.quantile(usual, 1.0 - RARE)), 6)
     apart = [float(distances.ks(window[None, :, at], pool[:, at])[0]) for at in range(len(FEATURES))]
     found = {name: round(value, 6) for name, value in zip(FEATURES, apart, strict=True)}
-    return Tabular(found, limit, len(window), len(pool), max(found.values()) > limit)
+    result = Tabular(found, limit, len(window), len(pool), max(found.values()) > limit)
+    return _asked(result, window, pool) if explained else result
 
 
-def explained(reference: Reference, z: Statistics) -> Tabular | None:
-    """The same with what Alibi Detect's TabularDrift says of it."""
-    found, pair = measure(reference, z), _pair(reference, z)
-    if found is None or pair is None:
-        return None
-    window, pool = pair
+def _asked(found: Tabular, window: Floats, pool: Floats) -> Tabular:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from alibi_detect.cd import TabularDrift  # 2 s to import: only where an explanation is wanted
 

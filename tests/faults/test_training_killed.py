@@ -10,13 +10,11 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,6 @@ from minio import Minio
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
-from pvf.stack.local import Stack
 from pvforecast import clients, fleet, wiring
 from pvforecast.lake.tables import GENERATION, QUARANTINE, RAW_GENERATION, RAW_WEATHER, WEATHER, features
 from pvforecast.model import bundle as bundles
@@ -36,7 +33,6 @@ from pvforecast.registry import DEPLOYED_KEY
 from pvforecast.settings import Settings, to_env
 from pvforecast.sources.pvdaq_samples import PARKS
 from tests.contract.tree import ROOT
-from tests.stack_fixtures import new_home
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
@@ -103,28 +99,20 @@ class Place:
         return found
 
 
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Settings]:
-    home = new_home()
-    with Stack(home, ["mlflow"]) as running:
-        yield running.settings
-    shutil.rmtree(home)
-
-
 @pytest.fixture
-def place(servers: Settings, tmp_path: Path) -> Place:
-    return new_place(servers, tmp_path)
+def place(tracked: Settings, tmp_path: Path) -> Place:
+    return new_place(tracked, tmp_path)
 
 
-def new_place(servers: Settings, folder: Path) -> Place:
+def new_place(tracked: Settings, folder: Path) -> Place:
     name = f"killed-{uuid.uuid4().hex[:8]}"
-    keys = servers.s3_access_key.get_secret_value(), servers.s3_secret_key.get_secret_value()
-    Minio(servers.s3_endpoint.removeprefix("http://"), *keys, secure=False).make_bucket(name)
-    dsn = servers.postgres_dsn.get_secret_value()
+    keys = tracked.s3_access_key.get_secret_value(), tracked.s3_secret_key.get_secret_value()
+    Minio(tracked.s3_endpoint.removeprefix("http://"), *keys, secure=False).make_bucket(name)
+    dsn = tracked.postgres_dsn.get_secret_value()
     with psycopg.connect(dsn) as connection:
         connection.execute(f'CREATE SCHEMA "{name}"')
     own = SecretStr(make_conninfo(dsn, options=f"-c search_path={name}"))
-    settings = servers.model_copy(
+    settings = tracked.model_copy(
         update={
             "home": folder / "home",
             "s3_bucket": name,
@@ -147,8 +135,8 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    place = new_place(servers, tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(tracked: Settings, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    place = new_place(tracked, tmp_path_factory.mktemp("undisturbed"))
     runner = place.start()
     seen: dict[str, list[float]] = {}
     while runner.poll() is None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +19,6 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pvf.stack.local import Stack
 from pvforecast import promoting, pruning
 from pvforecast.errors import BundleError, InvalidInput, NotReady, PromotionConflict
 from pvforecast.model import bundle as bundles
@@ -30,7 +28,7 @@ from pvforecast.registry import DEPLOYED_KEY, Promotion, Promotions, reconcile
 from pvforecast.settings import Settings, to_env
 from pvforecast.tracking import REMOVED, Tracking
 from tests.bundles import record, site, tiny_bundle
-from tests.stack_fixtures import new_home, object_store
+from tests.stack_fixtures import object_store
 
 pytestmark = pytest.mark.stack
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,26 +80,17 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[Settings]:
-    """SeaweedFS, Postgres and MLflow."""
-    home = new_home()
-    with Stack(home, ["mlflow"]) as running:
-        yield running.settings
-    shutil.rmtree(home)
-
-
-@pytest.fixture(scope="module")
 def model() -> Bundle:
     return tiny_bundle(record(site()))
 
 
 @pytest.fixture
-def fleet(servers: Settings, model: Bundle) -> Fleet:
-    schema, whole = f"test_{uuid.uuid4().hex[:8]}", servers.postgres_dsn.get_secret_value()
+def fleet(tracked: Settings, model: Bundle) -> Fleet:
+    schema, whole = f"test_{uuid.uuid4().hex[:8]}", tracked.postgres_dsn.get_secret_value()
     with psycopg.connect(whole) as connection:
         connection.execute(f"CREATE SCHEMA {schema}")
     dsn = make_conninfo(whole, options=f"-c search_path={schema}")
-    return Fleet(object_store(servers), Tracking(servers.mlflow_uri), Promotions(dsn), dsn, servers, model)
+    return Fleet(object_store(tracked), Tracking(tracked.mlflow_uri), Promotions(dsn), dsn, tracked, model)
 
 
 def at_once(*works: Callable[[], Any]) -> list[Any]:

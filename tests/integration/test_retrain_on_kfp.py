@@ -5,7 +5,6 @@ Postgres and MLflow are real. What a run would do there is done by hand: its MLf
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +12,10 @@ from typing import Any
 
 import pytest
 
-from pvf.stack.local import Stack
 from pvforecast import clients
 from pvforecast.settings import Settings, to_env
 from tests.kfp_stub import KfpStub
 from tests.retrain_trigger import EXAMPLE, Trigger, schema, until
-from tests.stack_fixtures import new_home
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 COMMAND = [
@@ -29,14 +26,6 @@ WAIT_S = 240.0
 _OWN = ("PVF_POSTGRES_DSN", "PVF_HOME", "PVF_LAKE_URI", "PVF_S3_ENDPOINT")  # without a lake the trigger asks of no park
 
 
-@pytest.fixture(scope="module")
-def settings() -> Iterator[Settings]:
-    home = new_home()
-    with Stack(home, ["mlflow"]) as stack:
-        yield stack.settings
-    shutil.rmtree(home)
-
-
 @pytest.fixture
 def kfp() -> Iterator[KfpStub]:
     with KfpStub(token="secret").running() as stub:
@@ -44,10 +33,10 @@ def kfp() -> Iterator[KfpStub]:
 
 
 @pytest.fixture
-def trigger(settings: Settings, kfp: KfpStub, tmp_path: Path) -> Iterator[Trigger]:
-    known = {name: value for name, value in to_env(settings).items() if name not in _OWN}
+def trigger(tracked: Settings, kfp: KfpStub, tmp_path: Path) -> Iterator[Trigger]:
+    known = {name: value for name, value in to_env(tracked).items() if name not in _OWN}
     environment = {**known, "PVF_KFP_URL": kfp.url, "PVF_KFP_TOKEN": "secret"}
-    with schema(settings) as dsn, Trigger(dsn, tmp_path, COMMAND, environment=environment) as started:
+    with schema(tracked) as dsn, Trigger(dsn, tmp_path, COMMAND, environment=environment) as started:
         yield started
 
 
@@ -57,9 +46,9 @@ def _submitted(kfp: KfpStub) -> dict[str, Any]:
     return run
 
 
-def _ends(kfp: KfpStub, settings: Settings, run_id: str) -> str:
+def _ends(kfp: KfpStub, tracked: Settings, run_id: str) -> str:
     """As a training that went well leaves it; returns its MLflow run."""
-    tracking = clients.tracking(settings)
+    tracking = clients.tracking(tracked)
     mlflow_run = tracking.start_run("training", {}, {"pipeline_run": run_id})
     tracking.log(mlflow_run, tags={"verdict": "refresh", "verdict_reason": "fresh data", "model_version": "7"})
     kfp.finish(run_id, "SUCCEEDED")
@@ -67,14 +56,14 @@ def _ends(kfp: KfpStub, settings: Settings, run_id: str) -> str:
 
 
 def test_an_event_is_one_run_on_the_server_with_its_reason_and_its_verdict_comes_back(
-    settings: Settings, kfp: KfpStub, trigger: Trigger
+    tracked: Settings, kfp: KfpStub, trigger: Trigger
 ) -> None:
     assert trigger.post(EXAMPLE).status_code == 202
     submitted = _submitted(kfp)
     given = submitted["runtime_config"]["parameters"]
     assert given["event_id"] == EXAMPLE["id"]
     assert EXAMPLE["subject"] in given["reason"]
-    mlflow_run = _ends(kfp, settings, submitted["run_id"])
+    mlflow_run = _ends(kfp, tracked, submitted["run_id"])
     until(lambda: trigger.runs()[0]["status"] != "active", WAIT_S)
     (run,) = trigger.runs()
     assert (run["status"], run["verdict"], run["pipeline_run_id"]) == ("succeeded", "refresh", submitted["run_id"])
@@ -82,14 +71,14 @@ def test_an_event_is_one_run_on_the_server_with_its_reason_and_its_verdict_comes
 
 
 def test_a_run_that_outlives_a_killed_trigger_is_found_on_the_server_and_not_started_twice(
-    settings: Settings, kfp: KfpStub, trigger: Trigger
+    tracked: Settings, kfp: KfpStub, trigger: Trigger
 ) -> None:
     trigger.post(EXAMPLE)
     submitted = _submitted(kfp)
     trigger.process.kill()
     trigger.__exit__()
     with trigger:
-        _ends(kfp, settings, submitted["run_id"])
+        _ends(kfp, tracked, submitted["run_id"])
         until(lambda: trigger.runs()[0]["status"] == "succeeded", WAIT_S)
         assert len(kfp.runs) == 1
         assert {run["verdict"] for run in trigger.runs() if run["status"] == "succeeded"} == {"refresh"}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -14,7 +12,6 @@ import pytest
 from mlflow import MlflowClient
 from psycopg.conninfo import make_conninfo
 
-from pvf.stack.local import Stack
 from pvforecast import model_card
 from pvforecast import tracking as module
 from pvforecast.errors import InvalidInput, NotReady
@@ -24,39 +21,30 @@ from pvforecast.registry import DEPLOYED_KEY, Promotion, Promotions, reconcile
 from pvforecast.settings import Settings
 from pvforecast.tracking import EXPERIMENT, MODEL_NAME, Tracking
 from tests.bundles import record, site, tiny_bundle
-from tests.stack_fixtures import new_home, object_store
+from tests.stack_fixtures import object_store
 
 stack = pytest.mark.stack
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[Settings]:
-    """SeaweedFS, Postgres and MLflow."""
-    home = new_home()
-    with Stack(home, ["mlflow"]) as running:
-        yield running.settings
-    shutil.rmtree(home)
+def tracking(tracked: Settings) -> Tracking:
+    return Tracking(tracked.mlflow_uri)
 
 
 @pytest.fixture(scope="module")
-def tracking(servers: Settings) -> Tracking:
-    return Tracking(servers.mlflow_uri)
+def client(tracked: Settings) -> MlflowClient:
+    return MlflowClient(tracked.mlflow_uri)
 
 
 @pytest.fixture(scope="module")
-def client(servers: Settings) -> MlflowClient:
-    return MlflowClient(servers.mlflow_uri)
-
-
-@pytest.fixture(scope="module")
-def store(servers: Settings) -> ObjectStore:
-    return object_store(servers)
+def store(tracked: Settings) -> ObjectStore:
+    return object_store(tracked)
 
 
 @pytest.fixture
-def promotions(servers: Settings) -> Promotions:
+def promotions(tracked: Settings) -> Promotions:
     """An empty table of its own for each test."""
-    schema, whole = f"test_{uuid.uuid4().hex[:8]}", servers.postgres_dsn.get_secret_value()
+    schema, whole = f"test_{uuid.uuid4().hex[:8]}", tracked.postgres_dsn.get_secret_value()
     with psycopg.connect(whole) as connection:
         connection.execute(f"CREATE SCHEMA {schema}")
     return Promotions(make_conninfo(whole, options=f"-c search_path={schema}"))
@@ -160,11 +148,11 @@ def test_a_fleet_has_more_metrics_than_fit_in_one_request(tracking: Tracking) ->
 
 
 @stack
-def test_any_mlflow_client_reads_signature_and_input_example(tracking: Tracking, servers: Settings) -> None:
+def test_any_mlflow_client_reads_signature_and_input_example(tracking: Tracking, tracked: Settings) -> None:
     bundle = tiny_bundle(record(site()))
     run_id = tracking.start_run("has a model", {}, {})
     tracking.log(run_id, text=model_card.files(bundle, "s3://pvf/models/bundles/x", run_id))
-    mlflow.set_tracking_uri(servers.mlflow_uri)
+    mlflow.set_tracking_uri(tracked.mlflow_uri)
     info = mlflow.models.get_model_info(f"runs:/{run_id}/model")
     assert info.signature.inputs.input_names() == list(bundle.spec.names)
     assert info.signature.outputs.input_names() == ["q0.1", "q0.5", "q0.9"]

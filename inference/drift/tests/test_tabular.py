@@ -72,7 +72,7 @@ def test_the_distances_are_tabular_drift_s(record: ParkRecord, reference: Refere
 def test_too_few_days_or_no_pool_say_nothing(reference: Reference) -> None:
     few = {name: np.zeros(13) for name in FEATURES}
     assert tabular.measure(reference, few) is None
-    assert tabular.explained(reference, few) is None
+    assert tabular.measure(reference, few, explained=True) is None
     young = replace(
         reference, days=reference.days[:20], statistics={n: v[:20] for n, v in reference.statistics.items()}
     )
