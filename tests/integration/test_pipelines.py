@@ -53,6 +53,8 @@ def settings(infra: Settings) -> Settings:
 def refused(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refused]:
     """A run of a source that there is none of; its plan fails, beside `backfill` to save time."""
     home = tmp_path_factory.mktemp("refused")
+    (home / "profile.yaml").write_text("tasks: {plan: {retries: 0}}")  # else it fails three times, 90 s apart
+    settings = settings.model_copy(update={"pipeline_profile": home / "profile.yaml"})
     with _start(settings, home, "ingestion", *WINDOW, "--set", 'source="crystal_ball"') as process:
         yield process, home / "log"
 
