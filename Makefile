@@ -4,6 +4,8 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help run up setup test test-slow restore-drill lint debian bench lock clean
 
 export PYTHON
+# Else each process that starts compiles all that it imports, where the caller's environment forbids to keep it.
+export PYTHONDONTWRITEBYTECODE :=
 PY := .venv/bin/python
 DRIFT_PY := .venv-drift/bin/python
 PYTEST := $(PY) -m pytest -p tests.skips
@@ -23,9 +25,8 @@ setup:  ## the environments .venv and .venv-drift from requirements/*.txt (quick
 	@tools/python -m tools.setup
 
 test: setup-test debian  ## linters, types and all tests but the slow ones; TESTS=path for some of them
-	@$(MAKE) check
+	@$(MAKE) $(if $(TESTS),check,-j2 --output-sync=target check test-drift)
 	$(PYTEST) $(if $(TESTS),,$(PARALLEL)) -m "not slow" $(TESTS)
-	$(if $(TESTS),,$(DRIFT_PYTEST) inference/drift/tests)
 
 test-slow: setup-test debian  ## kill rounds, soak and drills
 	$(PYTEST) -m slow $(TESTS)
@@ -48,7 +49,7 @@ lock: setup-test  ## requirements/*.in to *.txt; UPGRADE=1 for newer versions
 clean:  ## removes the environments, tools, caches and all local data (.pvf)
 	@tools/clean
 
-.PHONY: setup-test check
+.PHONY: setup-test check test-drift
 setup-test:
 	@tools/python -m tools.setup --test
 
@@ -57,3 +58,6 @@ check:
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m mypy -p tools
+
+test-drift:
+	$(DRIFT_PYTEST) inference/drift/tests

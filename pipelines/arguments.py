@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipelines.compile import PIPELINES
+from pipelines.compile import PIPELINES, built_in
 from pvforecast.errors import InvalidInput
 from pvforecast.settings import Settings
 from pvforecast.shards import instant
@@ -32,7 +32,7 @@ def checked(name: str, given: Mapping[str, Any], settings: Settings, *, schedule
     """
     if name not in PIPELINES:
         raise InvalidInput(f"no pipeline {name!r}", field="NAME", hint=_choice(sorted(PIPELINES)))
-    inputs = PIPELINES[name].component_spec.inputs or {}
+    inputs = built_in(name).component_spec.inputs or {}
     arguments = {key: value for key, value in given.items() if not (key in _TIMES and value == "")}
     for key, value in arguments.items():
         if key not in inputs:

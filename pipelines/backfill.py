@@ -9,10 +9,10 @@ from components.ingest_weather.component import ingest_weather
 from components.plan.component import plan
 from components.tally.component import tally
 from components.validate.component import validate
-from pipelines.profile import DEFAULT, Profile
+from pipelines.profile import Profile
 
 
-def build(profile: Profile = DEFAULT) -> Any:
+def build(profile: Profile) -> Any:
     """The pipeline with what its tasks may use."""
 
     @dsl.pipeline(name="load-shard")
@@ -77,6 +77,3 @@ def build(profile: Profile = DEFAULT) -> Any:
         return profile.fit(told).output
 
     return backfill
-
-
-backfill = build()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +14,27 @@ from kfp import compiler
 from pipelines import backfill, ingestion, maintenance, training
 from pipelines.profile import DEFAULT, TASKS, Profile
 
-BUILDERS = {
+PIPELINES: dict[str, Callable[[Profile], Any]] = {
     "backfill": backfill.build,
     "ingestion": ingestion.build,
     "maintenance": maintenance.build,
     "training": training.build,
 }
-PIPELINES: dict[str, Any] = {
-    "backfill": backfill.backfill,
-    "ingestion": ingestion.ingestion,
-    "maintenance": maintenance.maintenance,
-    "training": training.training,
-}
 PUBLISHED = Path(__file__).parent / "published"
+
+
+@cache
+def built_in(name: str) -> Any:
+    """Pipeline `name` with the built-in profile.
+
+    Not at import: KFP inspects the call stack at each limit of a task, which within an import takes seconds.
+    """
+    return PIPELINES[name](DEFAULT)
 
 
 def compile_one(name: str, file: Path, profile: Profile = DEFAULT) -> Path:
     """Write pipeline `name` to `file`; returns it."""
-    pipeline = PIPELINES[name] if profile == DEFAULT else BUILDERS[name](profile)
+    pipeline = built_in(name) if profile == DEFAULT else PIPELINES[name](profile)
     file.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(pipeline, str(file))
     return file

@@ -11,7 +11,7 @@ from components.plan.component import plan
 from components.publish_snapshots.component import publish_snapshots
 from components.tally.component import tally
 from components.validate.component import validate
-from pipelines.profile import DEFAULT, Profile
+from pipelines.profile import Profile
 
 
 def shard_pipeline(profile: Profile) -> Any:
@@ -36,7 +36,7 @@ def shard_pipeline(profile: Profile) -> Any:
     return ingest_shard
 
 
-def build(profile: Profile = DEFAULT) -> Any:
+def build(profile: Profile) -> Any:
     """The pipeline with what its tasks may use."""
     ingest_shard = shard_pipeline(profile)
 
@@ -102,7 +102,3 @@ def build(profile: Profile = DEFAULT) -> Any:
         return profile.fit(told).output
 
     return ingestion
-
-
-ingest_shard = shard_pipeline(DEFAULT)
-ingestion = build()

@@ -6,10 +6,10 @@ from kfp import dsl
 
 from components.logical_time.component import logical_time
 from components.maintain.component import maintain
-from pipelines.profile import DEFAULT, Profile
+from pipelines.profile import Profile
 
 
-def build(profile: Profile = DEFAULT) -> Any:
+def build(profile: Profile) -> Any:
     """The pipeline with what its tasks may use."""
 
     @dsl.pipeline(name="maintenance", description="Merges small files and deletes what no kept version needs.")
@@ -33,6 +33,3 @@ def build(profile: Profile = DEFAULT) -> Any:
         return profile.fit(maintain(as_of=now.outputs["as_of"])).outputs["Output"]
 
     return maintenance
-
-
-maintenance = build()

@@ -16,7 +16,7 @@ from components.refit.component import refit
 from components.tally.component import tally
 from components.train.component import train
 from components.validate.component import validate
-from pipelines.profile import DEFAULT, Profile
+from pipelines.profile import Profile
 
 
 def shard_pipeline(profile: Profile) -> Any:
@@ -65,7 +65,7 @@ class Outputs(NamedTuple):
     job: dict
 
 
-def build(profile: Profile = DEFAULT) -> Any:
+def build(profile: Profile) -> Any:
     """The pipeline with what its tasks may use."""
     prepare_shard, deploy_winner = shard_pipeline(profile), deploy_pipeline(profile)
 
@@ -153,7 +153,3 @@ def build(profile: Profile = DEFAULT) -> Any:
         return Outputs(verdict=compared.outputs["verdict"], job=compared.outputs["job"])
 
     return training
-
-
-deploy_winner = deploy_pipeline(DEFAULT)
-training = build()

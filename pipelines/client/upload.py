@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kfp_server_api import PipelineServiceApi, PipelineUploadServiceApi, V2beta1Pipeline
 
 from pipelines.client.connection import Server, Taken, equals
-from pipelines.compile import PIPELINES, compile_one, content_hash
+from pipelines.compile import built_in, compile_one, content_hash
 from pipelines.profile import Profile
 
 PREFIX = "pvforecast-"  # a server is shared
@@ -68,7 +68,7 @@ def _pipeline(server: Server, name: str) -> str:
     if found is not None:
         return found
     body = V2beta1Pipeline(
-        name=full, display_name=full, namespace=server.namespace or None, description=PIPELINES[name].description
+        name=full, display_name=full, namespace=server.namespace or None, description=built_in(name).description
     )
     try:
         made = server.call(

@@ -16,6 +16,7 @@ from kfp.local import subprocess_task_handler
 from components.image import APP_IMAGE
 from pipelines import training
 from pipelines.compile import compile_all
+from pipelines.profile import DEFAULT
 from pvforecast import fleet, shards
 from pvforecast.errors import InvalidInput
 from pvforecast.lake import Lake
@@ -96,7 +97,7 @@ def test_a_dry_run_hands_every_task_its_inputs(
     for name, component in dry_bodies().items():
         monkeypatch.setattr(training, name, component)
     compiled = tmp_path / "dry.yaml"
-    Compiler().compile(training.build(), str(compiled))
+    Compiler().compile(training.build(DEFAULT), str(compiled))
     for name, value in to_env(Settings(home=tmp_path, lake_uri=lake.uri)).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
