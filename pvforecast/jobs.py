@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,6 +141,7 @@ def deploy(
             reason=f"{job['reason']}; {job['verdict_reason']}",
             actor=job.get("actor") or "training pipeline",
             event_id=job["event_id"],
+            as_of=datetime.fromisoformat(job["as_of"]).replace(tzinfo=UTC),
         )
 
     with clients.tracking.ending(job["run_id"]):

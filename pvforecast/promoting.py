@@ -12,6 +12,8 @@ Ended by force at any point and repeated, the same call gives the same row and t
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pvforecast.errors import InvalidInput
 from pvforecast.model import bundle as bundles
 from pvforecast.objects import ObjectStore
@@ -31,6 +33,7 @@ def deploy(
     reason: str,
     actor: str,
     event_id: str = "",
+    as_of: datetime | None = None,
 ) -> Promotion:
     """Make the bundle of a training run the champion, if the champion is still promotion `predecessor`.
 
@@ -63,13 +66,21 @@ def deploy(
                 actor=actor,
                 mlflow_run_id=run_id,
                 event_id=event_id,
+                as_of=as_of,
             )
     reconcile(promotions, tracking, store)
     return promotion
 
 
 def promote_version(
-    store: ObjectStore, tracking: Tracking, promotions: Promotions, number: int, *, actor: str, reason: str
+    store: ObjectStore,
+    tracking: Tracking,
+    promotions: Promotions,
+    number: int,
+    *,
+    actor: str,
+    reason: str,
+    as_of: datetime | None = None,
 ) -> Promotion:
     """Make a registered version the champion, by hand: one that was kept out, or that served before.
 
@@ -95,12 +106,21 @@ def promote_version(
             reason=reason,
             actor=actor,
             mlflow_run_id=version.run_id,
+            as_of=as_of,
         )
     reconcile(promotions, tracking, store)
     return promotion
 
 
-def rollback(store: ObjectStore, tracking: Tracking, promotions: Promotions, *, actor: str, reason: str) -> Promotion:
+def rollback(
+    store: ObjectStore,
+    tracking: Tracking,
+    promotions: Promotions,
+    *,
+    actor: str,
+    reason: str,
+    as_of: datetime | None = None,
+) -> Promotion:
     """Make the model the champion that served before the current one; see `Promotions.rollback`.
 
     Raises
@@ -116,6 +136,6 @@ def rollback(store: ObjectStore, tracking: Tracking, promotions: Promotions, *, 
     with promotions.exclusive():
         bundles.load(store, before.bundle_uri)
         promotions.expect(current.id)
-        promotion = promotions.rollback(actor=actor, reason=reason)
+        promotion = promotions.rollback(actor=actor, reason=reason, as_of=as_of)
     reconcile(promotions, tracking, store)
     return promotion

@@ -1,8 +1,8 @@
 """Which model serves: an append-only table of promotions in Postgres is the authority.
 
-MLflow's alias and the deployed pointer in S3 are projections of its last row; `reconcile` repairs them. Each row
-names its predecessor, and a predecessor can be named only once: of two promotions at the same time one wins and the
-other gets a clear error.
+MLflow's alias and the deployed pointer in S3 are projections of its last row, `models/history.json` of its last rows;
+`reconcile` repairs them. Each row names its predecessor, and a predecessor can be named only once: of two promotions at
+the same time one wins and the other gets a clear error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pvforecast.tracking import Tracking  # MLflow takes seconds to import
 
 DEPLOYED_KEY = "models/deployed.json"
+HISTORY_KEY = "models/history.json"
+_PROJECTED = 500  # promotions; one a week for ten years
 _LOCK = 72_401_002  # advisory lock of this table's creation
 _TURN = 72_401_003  # advisory lock of whoever registers, promotes or repairs
 _WAIT_S = 120
@@ -42,18 +44,27 @@ CREATE TABLE IF NOT EXISTS promotions (
     event_id      text NOT NULL DEFAULT '',
     promoted_at   timestamptz NOT NULL DEFAULT now()
 );
+ALTER TABLE promotions ADD COLUMN IF NOT EXISTS as_of timestamptz;
 CREATE OR REPLACE FUNCTION promotions_are_append_only() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN RAISE EXCEPTION 'promotions are append-only: add a row, e.g. a rollback'; END $$;
 CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON promotions
     EXECUTE FUNCTION promotions_are_append_only();
 """
-_VALUES = "predecessor, model_version, bundle_uri, bundle_id, verdict, reason, actor, mlflow_run_id, event_id"
+_VALUES = "predecessor, model_version, bundle_uri, bundle_id, verdict, reason, actor, mlflow_run_id, event_id, as_of"
+_IS_CURRENT = "SELECT FROM pg_attribute WHERE attrelid = to_regclass('promotions') AND attname = 'as_of'"
 _COLUMNS = f"id, {_VALUES}, promoted_at"
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """One row: which model became champion, after which, why and by whom."""
+    """One row: which model became champion, after which, why and by whom.
+
+    Attributes
+    ----------
+    promoted_at : by the clock of Postgres.
+    as_of : what time it was for the run that promoted: in a replay years before `promoted_at`. None where that is not
+        known, as in rows of earlier versions.
+    """
 
     id: int
     predecessor: int
@@ -66,9 +77,11 @@ class Promotion:
     mlflow_run_id: str
     event_id: str
     promoted_at: datetime
+    as_of: datetime | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "promoted_at": self.promoted_at.isoformat()}
+        as_of = self.as_of.isoformat() if self.as_of else None
+        return {**asdict(self), "promoted_at": self.promoted_at.isoformat(), "as_of": as_of}
 
 
 class Promotions:
@@ -153,6 +166,7 @@ class Promotions:
         actor: str,
         mlflow_run_id: str = "",
         event_id: str = "",
+        as_of: datetime | None = None,
     ) -> Promotion:
         """Append a promotion that follows the one with id `predecessor` (0: the first of all).
 
@@ -171,9 +185,10 @@ class Promotions:
             actor,
             mlflow_run_id,
             event_id,
+            as_of,
         )
         sql = (
-            f"INSERT INTO promotions ({_VALUES}) SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s"
+            f"INSERT INTO promotions ({_VALUES}) SELECT {', '.join(['%s'] * len(values))}"
             f" WHERE %s = (SELECT coalesce(max(id), 0) FROM promotions) RETURNING {_COLUMNS}"
         )
         try:
@@ -199,10 +214,11 @@ class Promotions:
             raise NoChampion("there is no earlier model to roll back to", hint="see pvf model history")
         return history[0], before
 
-    def rollback(self, *, actor: str, reason: str) -> Promotion:
+    def rollback(self, *, actor: str, reason: str, as_of: datetime | None = None) -> Promotion:
         """Append a promotion of the model that served before the current one.
 
-        Each further call goes one model further back; a model that was rolled back is not returned to.
+        Each further call goes one model further back; a model that was rolled back is not returned to. `as_of` is the
+        time of the rollback, not that of the model.
 
         Raises
         ------
@@ -219,13 +235,14 @@ class Promotions:
             reason=reason,
             actor=actor,
             mlflow_run_id=before.mlflow_run_id,
+            as_of=as_of,
         )
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:
         try:
             with psycopg.connect(self._dsn, connect_timeout=5) as connection:
-                if connection.execute("SELECT to_regclass('promotions')").fetchone() == (None,):
+                if connection.execute(_IS_CURRENT).fetchone() is None:
                     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
                     connection.execute(_DDL)
                 yield connection
@@ -256,7 +273,7 @@ def _before(history: list[Promotion]) -> Promotion | None:
 
 
 def reconcile(promotions: Promotions, tracking: Tracking, store: ObjectStore) -> list[str]:
-    """Make the MLflow alias and the deployed pointer agree with the last promotion; returns what was repaired.
+    """Make MLflow's alias, history and deployed pointer agree with the promotions; returns what was repaired.
 
     One at a time (`Promotions.exclusive`): two that repair at once would write over each other. Repeats until no
     promotion came in between, so that the last of several at once leaves the last champion.
@@ -265,32 +282,45 @@ def reconcile(promotions: Promotions, tracking: Tracking, store: ObjectStore) ->
     if promotions.current() is None:
         return repaired
     with promotions.exclusive():
-        current = promotions.current()
-        while current is not None:
-            repaired += _project(current, tracking, store)
-            newest = promotions.current()
-            if newest == current:
+        history = promotions.history(_PROJECTED)
+        while history:
+            repaired += _project(history, tracking, store)
+            newest = promotions.history(_PROJECTED)
+            if newest == history:
                 break
-            current = newest
+            history = newest
     return repaired
 
 
-def _project(current: Promotion, tracking: Tracking, store: ObjectStore) -> list[str]:
-    repaired = []
-    deployed = {
-        "bundle_uri": current.bundle_uri,
-        "bundle_id": current.bundle_id,
-        "model_version": str(current.model_version),
-        "promotion_id": current.id,
-    }
-    try:
-        seen = store.get_json(DEPLOYED_KEY)
-    except (KeyError, ValueError):  # missing, or no JSON
-        seen = None
-    if seen != deployed:
+def _project(history: list[Promotion], tracking: Tracking, store: ObjectStore) -> list[str]:
+    """`history` is newest first. It is told before the pointer: who knows the champion knows since when it is that."""
+    repaired, current = [], history[0]
+    if _differs(store, HISTORY_KEY, served := [_served(row) for row in history]):
+        store.put_json(HISTORY_KEY, served)
+        repaired.append(f"history of promotions -> {len(served)}, the last of {current.bundle_id}")
+    deployed = {name: served[0][name] for name in ("bundle_uri", "bundle_id", "model_version", "promotion_id")}
+    if _differs(store, DEPLOYED_KEY, deployed):
         store.put_json(DEPLOYED_KEY, deployed)
         repaired.append(f"deployed pointer -> {current.bundle_id}")
     if tracking.champion_version() != current.model_version:
         tracking.set_champion(current.model_version)
         repaired.append(f"alias champion -> version {current.model_version}")
     return repaired
+
+
+def _served(row: Promotion) -> dict[str, Any]:
+    return {
+        "promotion_id": row.id,
+        "bundle_uri": row.bundle_uri,
+        "bundle_id": row.bundle_id,
+        "model_version": str(row.model_version),
+        "promoted_at": row.promoted_at.astimezone(UTC).isoformat(),
+        "as_of": row.as_of.astimezone(UTC).isoformat() if row.as_of else None,
+    }
+
+
+def _differs(store: ObjectStore, key: str, wanted: object) -> bool:
+    try:
+        return bool(store.get_json(key) != wanted)
+    except (KeyError, ValueError):  # missing, or no JSON
+        return True

@@ -111,7 +111,7 @@ def _take_back(
     said = f"version {failed.model_version} did not come into service: {error}"
     _log.error("%s; rolling back", said)
     try:
-        before = promoting.rollback(store, tracking, promotions, actor=ACTOR, reason=said)
+        before = promoting.rollback(store, tracking, promotions, actor=ACTOR, reason=said, as_of=failed.as_of)
     except NoChampion:
         raise NotReady(said, hint="it is the first: there is none to go back to") from error
     bring(serving, before)

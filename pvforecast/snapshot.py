@@ -138,6 +138,12 @@ def parks(store: ObjectStore) -> list[str]:
     return [key.removeprefix(prefix).removesuffix(".json") for key in store.keys(prefix)]
 
 
+def newest_time(store: ObjectStore) -> np.datetime64 | None:
+    """When the newest snapshot of any park was taken: in a replay, what time it is. None without snapshots."""
+    taken = [entry["as_of"] for park in parks(store) if (entry := latest_entry(store, park)) is not None]
+    return np.datetime64(max(taken), "s") if taken else None
+
+
 def keys_of(store: ObjectStore, park_id: str) -> Iterator[str]:
     """Every object about one park, its pointer first: without it nobody is led to the others."""
     if store.exists(f"snapshots/latest/{park_id}.json"):

@@ -14,6 +14,7 @@ from pvforecast.settings import load
 if TYPE_CHECKING:
     from pvforecast.clients import Clients
     from pvforecast.registry import Promotion
+    from pvforecast.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Which model serves, and why.")
 
@@ -71,6 +72,7 @@ def history(
             "why": promotion.reason,
             "event": promotion.event_id,
             "at": promotion.promoted_at.isoformat(timespec="seconds"),
+            "as of": promotion.as_of.isoformat(timespec="seconds") if promotion.as_of else "",
         }
         for promotion in promotions[:limit]
     ]
@@ -163,10 +165,9 @@ def promote(number: VersionNumber, reason: Reason, actor: Actor = "") -> None:
     from components.deploy import shipping
     from pvforecast import promoting
 
-    every = _clients()
-    made = shipping.ship(
-        load(), every, lambda: promoting.promote_version(*_places(every), number, actor=_who(actor), reason=reason)
-    )
+    settings, every = load(), _clients()
+    facts: dict[str, Any] = {"actor": _who(actor), "reason": reason, "as_of": _time_of_replay(settings, every)}
+    made = shipping.ship(settings, every, lambda: promoting.promote_version(*_places(every), number, **facts))
     _told(made, "serves")
 
 
@@ -176,13 +177,9 @@ def rollback(reason: Reason, actor: Actor = "") -> None:
     from components.deploy import shipping
     from pvforecast import promoting
 
-    every = _clients()
-    made = shipping.ship(
-        load(),
-        every,
-        lambda: promoting.rollback(*_places(every), actor=_who(actor), reason=reason),
-        takes_back=False,
-    )
+    settings, every = load(), _clients()
+    facts: dict[str, Any] = {"actor": _who(actor), "reason": reason, "as_of": _time_of_replay(settings, every)}
+    made = shipping.ship(settings, every, lambda: promoting.rollback(*_places(every), **facts), takes_back=False)
     _told(made, "serves again")
 
 
@@ -232,6 +229,14 @@ def _places(every: Clients) -> tuple[Any, Any, Any]:
 
 def _who(actor: str) -> str:
     return actor or getpass.getuser()
+
+
+def _time_of_replay(settings: Settings, every: Clients) -> datetime | None:
+    """Where no run says what time it is; None by the machine's clock, which the promotion notes anyway."""
+    from pvforecast import snapshot
+
+    newest = snapshot.newest_time(every.store) if settings.clock == "snapshot" else None
+    return None if newest is None else newest.item().replace(tzinfo=UTC)
 
 
 def _told(promotion: Promotion, what: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -134,6 +135,30 @@ def test_a_verdict_that_promotes_nothing_is_refused(promotions: Promotions) -> N
     with pytest.raises(psycopg.errors.CheckViolation):
         promote(promotions, 0, "a", verdict="reject")
     assert promotions.current() is None
+
+
+def test_a_promotion_knows_what_time_it_was_for_its_run(promotions: Promotions) -> None:
+    """In a replay years before `promoted_at`. A rollback has the time of the rollback, not that of the model."""
+    values = {"model_version": 1, "bundle_uri": "s3://pvf/a", "bundle_id": "a", "verdict": "promote"}
+    first = promotions.promote(0, **values, reason="test", actor="test", as_of=datetime(2013, 6, 1, tzinfo=UTC))
+    assert first.as_of == datetime(2013, 6, 1, tzinfo=UTC)
+    assert first.as_dict()["as_of"] == "2013-06-01T00:00:00+00:00"
+    assert promote(promotions, first.id, "b").as_of is None
+    assert promotions.rollback(actor="", reason="", as_of=datetime(2013, 7, 1, tzinfo=UTC)).as_of.month == 7
+
+
+def test_a_table_of_an_earlier_version_is_widened_with_its_rows(promotions: Promotions, dsn: str) -> None:
+    before = serve(promotions, "a")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("ALTER TABLE promotions DROP COLUMN as_of")
+        connection.execute(
+            "INSERT INTO promotions (predecessor, model_version, bundle_uri, bundle_id, verdict, reason, actor)"
+            " VALUES (%s, 2, 's3://b', 'b', 'promote', 'as it was', 'test')",
+            (before.id,),
+        )
+    assert [(row.bundle_id, row.as_of) for row in promotions.history()] == [("b", None), ("a", None)]
+    with psycopg.connect(dsn) as connection, pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+        connection.execute("UPDATE promotions SET as_of = now()")
 
 
 # --- rollback --------------------------------------------------------------------------------------------------------

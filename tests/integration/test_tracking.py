@@ -17,7 +17,7 @@ from pvforecast import tracking as module
 from pvforecast.errors import InvalidInput, NotReady
 from pvforecast.objects import ObjectStore
 from pvforecast.provenance import git_commit
-from pvforecast.registry import DEPLOYED_KEY, Promotion, Promotions, reconcile
+from pvforecast.registry import DEPLOYED_KEY, HISTORY_KEY, Promotion, Promotions, reconcile
 from pvforecast.settings import Settings
 from pvforecast.tracking import EXPERIMENT, MODEL_NAME, Tracking
 from tests.bundles import record, site, tiny_bundle
@@ -213,14 +213,18 @@ def test_alias_and_pointer_follow_the_table_and_are_repaired(
         "bundle_uri": "s3://pvf/models/bundles/first", "bundle_id": "first",
         "model_version": str(first.model_version), "promotion_id": first.id,
     }  # fmt: skip
-    assert len(reconcile(promotions, tracking, store)) == 2
+    assert len(reconcile(promotions, tracking, store)) == 3
     assert store.get_json(DEPLOYED_KEY) == deployed
+    assert store.get_json(HISTORY_KEY) == [{**deployed, "promoted_at": first.promoted_at.isoformat(), "as_of": None}]
     assert tracking.champion_version() == first.model_version
     assert reconcile(promotions, tracking, store) == []
 
     store.put_json(DEPLOYED_KEY, {**deployed, "bundle_id": "someone else's"})
     assert reconcile(promotions, tracking, store) == ["deployed pointer -> first"]
     assert store.get_json(DEPLOYED_KEY) == deployed
+
+    store.put_json(HISTORY_KEY, [])
+    assert reconcile(promotions, tracking, store) == ["history of promotions -> 1, the last of first"]
 
     stranger = tracking.register(tracking.start_run("by hand", {}, {}), "s3://pvf/x", {})
     tracking.set_champion(stranger)
@@ -242,7 +246,8 @@ def test_a_rollback_takes_the_same_way(promotions: Promotions, tracking: Trackin
     reconcile(promotions, tracking, store)
     assert tracking.champion_version() == second.model_version
     back = promotions.rollback(actor="operator", reason="test")
-    assert len(reconcile(promotions, tracking, store)) == 2
+    assert len(reconcile(promotions, tracking, store)) == 3
+    assert [row["bundle_id"] for row in store.get_json(HISTORY_KEY)] == ["good", "bad", "good"]
     assert tracking.champion_version() == first.model_version == back.model_version
     pointer = store.get_json(DEPLOYED_KEY)
     assert (pointer["bundle_id"], pointer["promotion_id"]) == ("good", back.id)

@@ -29,6 +29,7 @@ def test_the_promotion_names_everything(
     assert (deployed["predecessor"], deployed["verdict"], deployed["bundle_uri"]) == (0, "promote", refitted)
     assert (deployed["mlflow_run_id"], deployed["event_id"]) == (compared.job["run_id"], "event-1")
     assert deployed["reason"].startswith("a test; first model: ")
+    assert deployed["as_of"] == compared.job["as_of"] + "+00:00"  # of the run, not of the machine's clock
 
 
 def test_serving_and_mlflow_follow(connected: Workshop, deployed: dict[str, Any]) -> None:
