@@ -29,12 +29,13 @@ from inference.transformer.access import ParkAccess
 from inference.transformer.app import build_app
 from inference.transformer.client import Inference, PredictorClient
 from inference.transformer.clock import Clock
+from inference.transformer.header import Header
 from inference.transformer.made import MadeBefore
 from inference.transformer.model import Transformer
 from inference.transformer.newest import Newest
 from inference.transformer.portfolio import Portfolios
 from inference.transformer.snapshots import Snapshot, Snapshots
-from inference.transformer.specs import Header, Specs
+from inference.transformer.specs import Specs
 from inference.transformer.v2 import Status
 from pvforecast.features import DEFAULT_SPEC, Features
 
@@ -61,7 +62,7 @@ class _Fixed:
     async def ready(self) -> bool:
         return True
 
-    async def infer(self, features: Features, spec_hash: str, _: str, *, explain: bool = False) -> Inference:  # noqa: ARG002
+    async def infer(self, features: Features, spec_hash: str, _: str, **__: object) -> Inference:
         said = np.tile(np.array(_LEVELS, np.float32), (len(features), 1))
         return Inference(said, _LEVELS, "fixed", "1", spec_hash, fleet.NOW)
 

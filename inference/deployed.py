@@ -7,10 +7,14 @@ storageUri names the bundle and arrives as `PVF_BUNDLE_URI`.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from pvforecast.errors import DataError
 from pvforecast.objects import ObjectStore
+
+T = TypeVar("T")
 
 KEY = "models/deployed.json"
 
@@ -29,8 +33,39 @@ class Deployment:
         return cls(bundle_uri, bundle_id, model_version or bundle_id)
 
 
+class Followed(Generic[T]):
+    """An object in the store as `parse` reads it, anew when its ETag is another. Blocking; one caller at a time."""
+
+    def __init__(self, store: ObjectStore, key: str, parse: Callable[[bytes], T]) -> None:
+        self._store = store
+        self._key = key
+        self._parse = parse
+        self._etag: str | None = None
+        self._value: T | None = None
+
+    def check(self) -> T | None:
+        """None where there is no such object.
+
+        Raises
+        ------
+        NotReady
+            the object store does not answer.
+        DataError
+            of `parse`.
+        """
+        try:
+            if self._value is not None and self._store.etag(self._key).strip('"') == self._etag:
+                return self._value
+            data, etag = self._store.get_with_etag(self._key)
+        except KeyError:
+            self._etag = self._value = None
+            return None
+        self._value, self._etag = self._parse(data), etag.strip('"')
+        return self._value
+
+
 class DeployedPointer:
-    """Follows the pointer by its ETag. Blocking: call it off the event loop.
+    """Follows the pointer. Blocking: call it off the event loop.
 
     Parameters
     ----------
@@ -38,32 +73,12 @@ class DeployedPointer:
     """
 
     def __init__(self, store: ObjectStore, pinned: Deployment | None = None) -> None:
-        self._store = store
         self._pinned = pinned
-        self._etag: str | None = None
-        self._deployment: Deployment | None = None
+        self._followed = Followed(store, KEY, _parse)
 
     def check(self) -> Deployment | None:
-        """What is deployed now; None where nothing is.
-
-        Raises
-        ------
-        NotReady
-            the object store does not answer.
-        DataError
-            the pointer cannot be read.
-        """
-        if self._pinned is not None:
-            return self._pinned
-        try:
-            if self._deployment is not None and self._store.etag(KEY).strip('"') == self._etag:
-                return self._deployment
-            data, etag = self._store.get_with_etag(KEY)
-        except KeyError:
-            self._etag = self._deployment = None
-            return None
-        self._deployment, self._etag = _parse(data), etag.strip('"')
-        return self._deployment
+        """What is deployed now; None where nothing is. Raises NotReady or DataError, as `Followed.check`."""
+        return self._pinned or self._followed.check()
 
 
 def _parse(data: bytes) -> Deployment:

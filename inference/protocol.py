@@ -1,6 +1,7 @@
 """What transformer and predictor say to each other over gRPC v2 (Open Inference Protocol).
 
-Request:  tensor `features` FP32 [n, f], parameter `spec_hash`; parameter `explain` where contributions are wanted too.
+Request:  tensor `features` FP32 [n, f], parameter `spec_hash`; parameter `explain` where contributions are wanted too;
+          parameter `bundle_id` where a bundle that served before shall answer, not the one that serves now.
 Response: tensor `quantiles` FP32 [n, q], fraction of `ac_capacity_kw`, ascending; parameters `bundle_id`,
           `model_version`, `spec_hash` and `quantile_levels` (a JSON list).
           Where asked: tensor `contributions` FP32 [n, groups + 1], same unit, the base last; parameters
@@ -31,6 +32,10 @@ MAX_ROWS = 20_000
 """More than the largest request makes: 100 parks of 168 hours."""
 MAX_EXPLAINED_ROWS = 96
 """SHAP values take about 10 ms a row: a second, where quantiles alone take milliseconds."""
+MODELS_OF_THEN = 2
+"""Bundles that served before: so many a predictor keeps, and so many one request may be about."""
+MODEL_GONE, MODEL_LOADING = "model_gone", "model_loading"
+"""Codes of refusals: that bundle was never promoted or can't be loaded any more; it will be there in a moment."""
 
 
 @dataclass(frozen=True)

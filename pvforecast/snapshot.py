@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -138,10 +139,10 @@ def parks(store: ObjectStore) -> list[str]:
     return [key.removeprefix(prefix).removesuffix(".json") for key in store.keys(prefix)]
 
 
-def newest_time(store: ObjectStore) -> np.datetime64 | None:
+def newest_time(store: ObjectStore) -> datetime | None:
     """When the newest snapshot of any park was taken: in a replay, what time it is. None without snapshots."""
     taken = [entry["as_of"] for park in parks(store) if (entry := latest_entry(store, park)) is not None]
-    return np.datetime64(max(taken), "s") if taken else None
+    return datetime.fromisoformat(max(taken)).replace(tzinfo=UTC) if taken else None
 
 
 def keys_of(store: ObjectStore, park_id: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from kserve.protocol.rest.v2_endpoints import V2Endpoints
 
 from inference import server, tls, web
 from inference.deployed import DeployedPointer, Deployment
+from inference.predictor.earlier import Earlier
 from inference.predictor.model import Predictor
 from inference.predictor.reload import Reloader
 from inference.stores import object_store
@@ -51,7 +52,7 @@ async def _serve(host: str, http_port: int, grpc_host: str, grpc_port: int) -> N
         finally:
             task.cancel()
 
-    model = Predictor(lambda: reloader.current)
+    model = Predictor(lambda: reloader.current, Earlier(store))
     rpc = server.Rpc(grpc_host, grpc_port, InferenceServicer, server.StatusInterceptor())
     await server.serve(
         "predictor",

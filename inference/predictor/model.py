@@ -12,6 +12,7 @@ import numpy as np
 from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model
 
 from inference import metrics
+from inference.predictor.earlier import Earlier
 from inference.predictor.reload import Loaded
 from inference.protocol import (
     BUNDLE_ID,
@@ -45,16 +46,17 @@ _FEW_ROWS = 400
 
 
 class Predictor(Model):  # type: ignore[misc]  # kserve is untyped
-    """Answers with the bundle that `current` returns when the request arrives.
+    """Answers with the bundle that `current` returns when the request arrives, or with an earlier one that it names.
 
     Parameters
     ----------
     current : what is loaded now; None before the first deployment.
     """
 
-    def __init__(self, current: Callable[[], Loaded | None]) -> None:
+    def __init__(self, current: Callable[[], Loaded | None], earlier: Earlier) -> None:
         super().__init__(MODEL_NAME)
         self._current = current
+        self._earlier = earlier
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="predict")
 
     async def healthy(self) -> bool:
@@ -66,12 +68,11 @@ class Predictor(Model):  # type: ignore[misc]  # kserve is untyped
 
     def stop(self) -> None:
         self._threads.shutdown(wait=False)
+        self._earlier.stop()
 
     async def predict(self, payload: InferRequest, headers: object = None) -> InferResponse:  # noqa: ARG002  # KServe passes them
-        loaded = self._current()
-        if loaded is None:
-            raise NoChampion("no model is deployed", hint="run the training pipeline")
         features, spec_hash = read_request(payload)
+        loaded = await self._wanted(_text(payload, BUNDLE_ID))
         ROWS.inc(len(features))
         try:
             with DURATION.time():
@@ -101,6 +102,14 @@ class Predictor(Model):  # type: ignore[misc]  # kserve is untyped
             outputs[-1].set_data_from_numpy(explained.values)
             parameters |= {CONTRIBUTION_GROUPS: json.dumps(explained.groups), EXPLAINED_LEVEL: str(explained.level)}
         return InferResponse(payload.id or "", MODEL_NAME, outputs, parameters=parameters)
+
+    async def _wanted(self, bundle_id: str) -> Loaded:
+        current = self._current()
+        if bundle_id and (current is None or current.deployment.bundle_id != bundle_id):
+            return await self._earlier.get(bundle_id)
+        if current is None:
+            raise NoChampion("no model is deployed", hint="run the training pipeline")
+        return current
 
     async def _in_thread(self, function: Callable[[*A], R], *arguments: *A) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
@@ -135,8 +144,14 @@ def read_request(payload: InferRequest) -> tuple[Features, str]:
         features: Features = np.ascontiguousarray(tensor.as_numpy(), np.float32)
     except ValueError as error:
         raise InvalidInput(f"the data do not fill the shape: {error}", field=FEATURES) from error
-    parameter = (payload.parameters or {}).get(SPEC_HASH)
-    spec_hash = getattr(parameter, "string_param", parameter)
-    if not isinstance(spec_hash, str) or not spec_hash:
+    spec_hash = _text(payload, SPEC_HASH)
+    if not spec_hash:
         raise InvalidInput("this request parameter is missing", field=SPEC_HASH, hint="the hash of the feature spec")
     return features, spec_hash
+
+
+def _text(payload: InferRequest, name: str) -> str:
+    """A parameter of the request; empty where it is missing, or no text."""
+    parameter = (payload.parameters or {}).get(name)
+    text = getattr(parameter, "string_param", parameter)
+    return text if isinstance(text, str) else ""

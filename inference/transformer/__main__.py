@@ -16,6 +16,7 @@ from inference.transformer.access import ParkAccess
 from inference.transformer.app import build_app
 from inference.transformer.client import PredictorClient
 from inference.transformer.clock import Clock
+from inference.transformer.earlier import Earlier
 from inference.transformer.made import MadeBefore
 from inference.transformer.model import Transformer
 from inference.transformer.newest import Newest
@@ -33,7 +34,8 @@ async def _serve(host: str, http_port: int, grpc_port: int | None) -> None:
     store = object_store(config, timeout_s=2.0)
     uri = os.environ.get("PVF_BUNDLE_URI")
     pinned = Deployment.pinned(uri, os.environ.get("PVF_MODEL_VERSION")) if uri else None
-    snapshots, specs = Snapshots(store), Specs(store, DeployedPointer(store, pinned))
+    earlier = Earlier(store, replay=config.clock == "snapshot")
+    snapshots, specs = Snapshots(store), Specs(store, DeployedPointer(store, pinned), earlier)
     access = ParkAccess(config.park_access_file)
     client = PredictorClient(config.predictor_grpc)
     emitter = Emitter(

@@ -18,6 +18,8 @@ from inference.protocol import (
     EXPLAINED_LEVEL,
     FEATURES,
     MAX_MESSAGE_BYTES,
+    MODEL_GONE,
+    MODEL_LOADING,
     MODEL_NAME,
     MODEL_VERSION,
     QUANTILE_LEVELS,
@@ -27,7 +29,7 @@ from inference.protocol import (
 )
 from inference.transformer.errors import Unavailable
 from pvforecast.contributions import Contributions
-from pvforecast.errors import InvalidInput, NoChampion, SpecMismatch
+from pvforecast.errors import InvalidInput, NoChampion, PvForecastError, SpecMismatch
 from pvforecast.features import Features
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,10 @@ class SpecMoved(SpecMismatch):
         self.spec_hash = spec_hash
 
 
+class ModelGone(PvForecastError):
+    """The predictor cannot answer with the bundle that served then."""
+
+
 class PredictorClient:
     """One channel. Make it inside the running event loop.
 
@@ -92,11 +98,25 @@ class PredictorClient:
     async def close(self) -> None:
         await self._channel.close()
 
-    async def infer(self, features: Features, spec_hash: str, request_id: str, *, explain: bool = False) -> Inference:
+    async def infer(
+        self,
+        features: Features,
+        spec_hash: str,
+        request_id: str,
+        *,
+        explain: bool = False,
+        bundle_id: str | None = None,
+    ) -> Inference:
         """Ask for the quantiles of every row, and with `explain` for contributions to the median.
+
+        Parameters
+        ----------
+        bundle_id : of a model that served before, which shall answer.
 
         Raises
         ------
+        ModelGone
+            there is no such model any more.
         SpecMoved
             the model needs another feature spec.
         NoChampion, NotReady
@@ -109,7 +129,8 @@ class PredictorClient:
             inputs=[tensor],
             raw_input_contents=[features.astype("<f4", copy=False).tobytes()],
             parameters={SPEC_HASH: pb.InferParameter(string_param=spec_hash)}
-            | ({EXPLAIN: pb.InferParameter(bool_param=True)} if explain else {}),
+            | ({EXPLAIN: pb.InferParameter(bool_param=True)} if explain else {})
+            | ({BUNDLE_ID: pb.InferParameter(string_param=bundle_id)} if bundle_id else {}),
         )
         try:
             response = await self._stub.ModelInfer(request, timeout=self._deadline_s)
@@ -145,6 +166,10 @@ def _as_ours(error: grpc.aio.AioRpcError) -> Exception:
     refusal = Refusal.decode(error.details())
     if refusal.code == SpecMismatch.code:
         return SpecMoved(refusal.spec_hash)
+    if refusal.code == MODEL_GONE:
+        return ModelGone(refusal.message)
+    if refusal.code == MODEL_LOADING:
+        return Unavailable("the model of then is being loaded", hint="try again")
     if refusal.code == NoChampion.code:
         return NoChampion(
             "the predictor has no model that it could load",

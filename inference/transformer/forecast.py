@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from inference.transformer.client import Inference
+from inference.transformer.header import Header
 from inference.transformer.request import CALLER_WEATHER, Instance
 from inference.transformer.snapshots import Snapshot
 from pvforecast import delivering, features
@@ -34,6 +35,7 @@ class Question:
     ----------
     field : where the request names it, e.g. ``instances[0]``.
     known : the snapshot's content, with the caller's own weather where that was sent.
+    then : of a question of the past, the model that served at `issued_at`; None for what serves now.
     """
 
     field: str
@@ -42,10 +44,17 @@ class Question:
     known: Known
     issued_at: np.datetime64
     hours: Times
+    then: Header | None = None
 
     @classmethod
     def ask(
-        cls, field: str, instance: Instance, found: Snapshot, issued_at: np.datetime64, default_hours: int
+        cls,
+        field: str,
+        instance: Instance,
+        found: Snapshot,
+        issued_at: np.datetime64,
+        default_hours: int,
+        then: Header | None = None,
     ) -> Question:
         """Raises InvalidInput when the caller's weather covers none of the hours."""
         known = found.known
@@ -58,7 +67,7 @@ class Question:
                     field=f"{field}.weather.valid_at",
                     hint="send the hours of the forecast, or null for the platform's own weather",
                 )
-        return cls(field, instance, found.snapshot_id, known, issued_at, hours)
+        return cls(field, instance, found.snapshot_id, known, issued_at, hours, then)
 
     def features(self, spec: FeatureSpec) -> Features:
         return features.build_known(spec, self.known, self.issued_at, self.hours)

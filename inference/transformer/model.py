@@ -14,17 +14,19 @@ from kserve import Model
 from inference import metrics
 from inference.prediction_log.emitter import Emitter
 from inference.prediction_log.events import Pair
-from inference.protocol import MAX_EXPLAINED_ROWS, MODEL_NAME
+from inference.protocol import MAX_EXPLAINED_ROWS, MODEL_NAME, MODELS_OF_THEN
 from inference.transformer.access import ParkAccess, refuse_unknown
-from inference.transformer.client import Inference, PredictorClient, SpecMoved
+from inference.transformer.client import Inference, ModelGone, PredictorClient, SpecMoved
 from inference.transformer.clock import Clock
+from inference.transformer.earlier import gone
 from inference.transformer.errors import TooLarge, Unavailable
 from inference.transformer.forecast import Question
+from inference.transformer.header import Header
 from inference.transformer.last_good import LastGood
 from inference.transformer.made import Made, MadeBefore
 from inference.transformer.request import MAX_HORIZON_HOURS, Instance, read
 from inference.transformer.snapshots import Snapshot, Snapshots, plausible, require
-from inference.transformer.specs import Header, Specs
+from inference.transformer.specs import Specs
 from pvforecast.errors import InvalidInput, NotReady
 from pvforecast.features import Features
 from pvforecast.model import calibration
@@ -128,35 +130,71 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         return Predicted(payload, made)
 
     async def _predict(self, payload: Prepared) -> list[Made]:
+        """One call of the predictor for what is asked as of now, and one for each model that served before."""
+        questions = payload.questions
+        _check_explained(questions)
+        asked: dict[Header | None, list[int]] = {}
+        for at, question in enumerate(questions):
+            asked.setdefault(question.then, []).append(at)
+        _check_models(questions, asked)
+        parts = await _each(
+            self._answer([questions[at] for at in places], then, payload.request_id) for then, places in asked.items()
+        )
+        places = [at for of_model in asked.values() for at in of_model]
+        made = dict(zip(places, [one for part in parts for one in part], strict=True))
+        return [made[at] for at in range(len(questions))]
+
+    async def _answer(self, questions: list[Question], then: Header | None, request_id: str) -> list[Made]:
+        if then is None:
+            return await self._now(questions, request_id)
+        return await self._then(questions, then, request_id)
+
+    async def _now(self, questions: list[Question], request_id: str) -> list[Made]:
         """What was made before is taken from memory; the predictor is asked for the rest, in one call."""
         header = await self._specs.current()
-        for question in payload.questions:
+        for question in questions:
             question.check_quantiles(header.quantiles)
-        found = [self._made_before.find(question, header.deployment) for question in payload.questions]
-        rest = [question for question, made in zip(payload.questions, found, strict=True) if made is None]
+        found = [self._made_before.find(question, header.deployment) for question in questions]
+        rest = [question for question, made in zip(questions, found, strict=True) if made is None]
         if not rest:
             return [made for made in found if made is not None]
-        made = await self._make(rest, header, payload.request_id)
+        made = await self._make(rest, header, request_id)
         if made[0].inference.bundle_id != header.deployment.bundle_id and len(rest) < len(found):
             # the model was just replaced: one request is answered by one model
-            return await self._make(payload.questions, header, payload.request_id)
+            return await self._make(questions, header, request_id)
         self._made_before.keep(made, header.deployment)
         fresh = iter(made)
         return [one or next(fresh) for one in found]
 
-    async def _make(self, questions: list[Question], header: Header, request_id: str) -> list[Made]:
+    async def _then(self, questions: list[Question], header: Header, request_id: str) -> list[Made]:
+        """By the model that served when they were issued, and by no other."""
+        for question in questions:
+            question.check_quantiles(header.quantiles)
+        bundle_id = header.deployment.bundle_id
+        try:
+            made = await self._make(questions, header, request_id, bundle_id)
+        except ModelGone as error:
+            raise gone(f"{questions[0].field}.issued_at", questions[0].issued_at) from error
+        if made[0].inference.bundle_id != bundle_id:
+            raise Unavailable("the predictor is of an earlier version: it knows no model but its own", hint="try again")
+        return made
+
+    async def _make(
+        self, questions: list[Question], header: Header, request_id: str, bundle_id: str | None = None
+    ) -> list[Made]:
         """One call for all parks; once more with other features where the model was just replaced."""
         explain = any(question.instance.explain for question in questions)
-        _check_explained(questions, explain)
         for _ in range(3):
             with HOP.labels("features").time():
                 rows = await self._work(_build, questions, header)
             try:
                 with HOP.labels("predictor").time():
                     inference = await self._client.infer(
-                        np.concatenate(rows), header.spec.hash, request_id, explain=explain
+                        np.concatenate(rows), header.spec.hash, request_id, explain=explain, bundle_id=bundle_id
                     )
             except SpecMoved as moved:
+                if bundle_id is not None:
+                    break
                 header = await self._specs.of_hash(moved.spec_hash)
                 continue
             for question in questions:
@@ -180,11 +218,14 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         return {"predictions": predictions}
 
     async def _question(self, field: str, instance: Instance, newest: Snapshot) -> Question:
-        issued_at = self._clock.issue_time(instance.issued_at, newest, f"{field}.issued_at")
-        found = newest
+        named = f"{field}.issued_at"
+        issued_at = self._clock.issue_time(instance.issued_at, newest, named)
+        found, then = newest, None
         if issued_at < newest.known.as_of:
-            found = require(await self._snapshots.at(instance.park_id, issued_at), f"{field}.issued_at", issued_at)
-        return Question.ask(field, instance, found, issued_at, self._default_hours)
+            found = require(await self._snapshots.at(instance.park_id, issued_at), named, issued_at)
+        if instance.issued_at is not None and issued_at < self._clock.now(newest):
+            then = await self._specs.serving_at(issued_at, named)
+        return Question.ask(field, instance, found, issued_at, self._default_hours, then)
 
     async def _work(self, function: Callable[[list[Question], A], R], questions: list[Question], argument: A) -> R:
         """`function(questions, argument)`, in a thread where it would hold up other requests."""
@@ -213,9 +254,21 @@ def _build(questions: list[Question], header: Header) -> list[Features]:
     return [question.features(header.spec) for question in questions]
 
 
-def _check_explained(questions: list[Question], explain: bool) -> None:
+def _check_models(questions: list[Question], models: Iterable[Header | None]) -> None:
+    """A predictor keeps so many at once: with more, a request would wait for ever for one that was given up again."""
+    served_then = [one for one in models if one is not None]
+    if len(served_then) > MODELS_OF_THEN:
+        first = next(question for question in questions if question.then == served_then[MODELS_OF_THEN])
+        raise TooLarge(
+            f"{len(served_then)} models served at the issue times asked for, at most {MODELS_OF_THEN} in one request",
+            field=f"{first.field}.issued_at",
+            hint="ask for issue times that are further apart in requests of their own",
+        )
+
+
+def _check_explained(questions: list[Question]) -> None:
     hours = sum(len(question.hours) for question in questions)
-    if explain and hours > MAX_EXPLAINED_ROWS:
+    if hours > MAX_EXPLAINED_ROWS and any(question.instance.explain for question in questions):
         raise TooLarge(
             f"{hours} hours in a request with explain, at most {MAX_EXPLAINED_ROWS}",
             field="explain",

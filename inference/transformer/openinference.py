@@ -42,6 +42,9 @@ OUTPUTS: dict[str, tuple[str, tuple[int, ...]]] = {
     "resolution": ("BYTES", (-1,)),
     "median_energy_kwh": ("FP64", (-1,)),
     "snapshot_id": ("BYTES", (-1,)),
+    "model_version": ("BYTES", (-1,)),
+    "bundle_id": ("BYTES", (-1,)),
+    "spec_hash": ("BYTES", (-1,)),
     "weather_source": ("BYTES", (-1,)),
     "weather_run_at": ("BYTES", (-1,)),
     "weather_age_minutes": ("INT64", (-1,)),
@@ -129,7 +132,7 @@ def as_response(body: dict[str, Any], request: Request, request_id: str, *, raw:
     raw : all tensors as raw bytes, or none; None is for each as the request says (`binary_data_output`, `binary_data`).
     """
     told = body["predictions"]
-    levels = list(told[0]["power_kw"])
+    levels = sorted({level for one in told for level in one["power_kw"]}, key=float)
     columns = {
         "instance": [at for at, one in enumerate(told) for _ in one["valid_at"]],
         "valid_at": [instant for one in told for instant in one["valid_at"]],
@@ -143,7 +146,7 @@ def as_response(body: dict[str, Any], request: Request, request_id: str, *, raw:
     }
     for name in ("weather_age_minutes", "generation_age_minutes"):
         columns[name] = [_UNKNOWN if one[name] is None else one[name] for one in told]
-    for name in ("park_id", "issued_at", "resolution", "snapshot_id"):
+    for name in ("park_id", "issued_at", "resolution", "snapshot_id", "model_version", "bundle_id", "spec_hash"):
         columns[name] = [one[name] for one in told]
     default = request.parameters.get("binary_data_output", False)
     outputs = []
@@ -188,9 +191,13 @@ def rest_body(response: InferResponse) -> tuple[bytes, int | None]:
 
 
 def _rows(told: list[dict[str, Any]], levels: list[str], names: tuple[str, ...]) -> list[list[float]]:
-    """[rows, levels] of the first of the named columns that a prediction has."""
-    found = [next(one[name] for name in names if one[name] is not None) for one in told]
-    return [list(row) for one in found for row in zip(*(one[level] for level in levels), strict=True)]
+    """[rows, levels] of the first of the named columns that a prediction has; NaN for levels that its model has not."""
+    rows = []
+    for one in told:
+        found = next(one[name] for name in names if one[name] is not None)
+        unknown = [np.nan] * len(one["valid_at"])
+        rows += [list(row) for row in zip(*(found.get(level, unknown) for level in levels), strict=True)]
+    return rows
 
 
 def _of_each(tensor: Tensor, n: int) -> list[Any]:

@@ -6,24 +6,21 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
+from inference.history import BACKTEST
 from inference.stores import STORE_UP
-from inference.transformer.errors import Unavailable
+from inference.transformer.once import Once
 from pvforecast import snapshot
 from pvforecast.errors import DataError, InvalidInput, NotReady
 from pvforecast.known import Known
 from pvforecast.objects import ObjectStore
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 TTL_S = 2.0
 _HOT_S = 60.0  # a park asked for within this time is revalidated in the background
@@ -58,11 +55,9 @@ class Snapshots:
 
     def __init__(self, store: ObjectStore, deadline_s: float = 3.0) -> None:
         self._store = store
-        self._deadline_s = deadline_s
-        self._threads = ThreadPoolExecutor(8, thread_name_prefix="snapshots")
+        self._once = Once(ThreadPoolExecutor(8, thread_name_prefix="snapshots"), deadline_s)
         self._pointers: OrderedDict[str, _Pointer] = OrderedDict()
         self._objects: OrderedDict[tuple[str, str], Snapshot] = OrderedDict()
-        self._under_way: dict[tuple[str, ...], asyncio.Future[Any]] = {}
         self._store_up = True
 
     async def run(self) -> None:
@@ -162,19 +157,6 @@ class Snapshots:
         self._objects.move_to_end(key)
         return found
 
-    async def _once(self, key: tuple[str, ...], read: Callable[[], T]) -> T:
-        """Read in a thread; callers that want the same at the same time share one read."""
-        future = self._under_way.get(key)
-        if future is None:
-            future = asyncio.get_running_loop().run_in_executor(self._threads, read)
-            self._under_way[key] = future
-            future.add_done_callback(lambda _: self._under_way.pop(key, None))
-        try:
-            result: T = await asyncio.wait_for(asyncio.shield(future), self._deadline_s)
-            return result
-        except TimeoutError:
-            raise Unavailable("the object store did not answer in time", hint="try again") from None
-
 
 def plausible(park_id: str) -> bool:
     """Whether it can be the id of a park: it becomes part of a key in the store."""
@@ -187,7 +169,7 @@ def require(found: Snapshot | None, field: str, issued_at: np.datetime64) -> Sna
         raise InvalidInput(
             f"no snapshot as old as {issued_at}Z is retained",
             field=field,
-            hint="forecasts of the past from the record: pvf backtest",
+            hint=BACKTEST,
         )
     return found
 

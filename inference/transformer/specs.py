@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import replace
 
-from inference.deployed import DeployedPointer, Deployment
+import numpy as np
+
+from inference.deployed import DeployedPointer
+from inference.transformer import header
+from inference.transformer.earlier import Earlier
 from inference.transformer.errors import Unavailable
-from pvforecast.errors import BundleError, NoChampion, PvForecastError
-from pvforecast.features import FeatureSpec
+from inference.transformer.header import Header
+from pvforecast.errors import NoChampion, PvForecastError
 from pvforecast.objects import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -17,27 +21,28 @@ log = logging.getLogger(__name__)
 _REMEMBERED = 20
 
 
-@dataclass(frozen=True)
-class Header:
-    """What the transformer needs of a bundle."""
-
-    deployment: Deployment
-    spec: FeatureSpec
-    quantiles: tuple[float, ...]
-
-
 class Specs:
     """Which features to build now.
 
     While a bundle is replaced, transformer and predictor see the change at different instants. Specs are therefore
     found by hash too, those of recent bundles included.
+
+    Parameters
+    ----------
+    earlier : for questions of the past; without it they are answered by what is deployed.
     """
 
     def __init__(
-        self, store: ObjectStore, pointer: DeployedPointer, interval_s: float = 1.0, deadline_s: float = 4.0
+        self,
+        store: ObjectStore,
+        pointer: DeployedPointer,
+        earlier: Earlier | None = None,
+        interval_s: float = 1.0,
+        deadline_s: float = 4.0,
     ) -> None:
         self._store = store
         self._pointer = pointer
+        self._earlier = earlier
         self._interval_s = interval_s
         self._deadline_s = deadline_s
         self._headers: dict[str, Header] = {}
@@ -71,6 +76,10 @@ class Specs:
             raise NoChampion("no model is deployed yet", hint="run the training pipeline, then try again")
         return self._current
 
+    async def serving_at(self, issued_at: np.datetime64, field: str) -> Header | None:
+        """What served at a time of the past, as `Earlier.serving_at`; None where that is not told."""
+        return None if self._earlier is None else await self._earlier.serving_at(issued_at, field)
+
     def version(self) -> str | None:
         """Of the model that is deployed, as last seen; None before the first."""
         return self._current.deployment.model_version if self._current else None
@@ -85,7 +94,7 @@ class Specs:
             raise Unavailable("the model is being replaced", hint="try again")
         try:
             return await asyncio.wait_for(
-                asyncio.to_thread(self._store.get, f"{self._folder(uris[-1])}/{name}"), self._deadline_s
+                asyncio.to_thread(self._store.get, f"{header.folder(self._store, uris[-1])}/{name}"), self._deadline_s
             )
         except KeyError:
             return None
@@ -97,9 +106,9 @@ class Specs:
         for look_again in (False, True):
             if look_again:
                 await self.refresh()
-            for header in reversed(self._headers.values()):
-                if header.spec.hash == spec_hash:
-                    return header
+            for known in reversed(self._headers.values()):
+                if known.spec.hash == spec_hash:
+                    return known
         raise Unavailable("the model is being replaced", hint="try again")
 
     async def refresh(self) -> None:
@@ -115,28 +124,17 @@ class Specs:
         deployment = self._pointer.check()
         if deployment is None or (self._current is not None and self._current.deployment == deployment):
             return
-        header = Header(deployment, *self._read(deployment.bundle_uri))
+        known = self._headers.get(deployment.bundle_uri)
+        found = header.read(self._store, deployment) if known is None else replace(known, deployment=deployment)
         # A new dictionary: the event loop may be reading the old one.
         earlier = [item for item in self._headers.items() if item[0] != deployment.bundle_uri]
-        self._headers = dict([*earlier, (deployment.bundle_uri, header)][-_REMEMBERED:])
-        self._current = header
-        log.info("features of spec %s for bundle %s", header.spec.hash, deployment.bundle_id)
-
-    def _read(self, uri: str) -> tuple[FeatureSpec, tuple[float, ...]]:
-        known = self._headers.get(uri)
-        if known is not None:
-            return known.spec, known.quantiles
-        try:
-            info = self._store.get_json(f"{self._folder(uri)}/bundle.json")
-            return FeatureSpec(tuple(info["spec"]["names"]), info["spec"]["version"]), tuple(info["quantiles"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"{uri}/bundle.json cannot be read: {error!r}", hint="pvf model list") from error
+        self._headers = dict([*earlier, (deployment.bundle_uri, found)][-_REMEMBERED:])
+        self._current = found
+        log.info("features of spec %s for bundle %s", found.spec.hash, deployment.bundle_id)
 
     def _uris(self, bundle_id: str) -> list[str]:
-        return [uri for uri, header in self._headers.items() if header.deployment.bundle_id == bundle_id]
-
-    def _folder(self, uri: str) -> str:
-        return uri.removeprefix(f"s3://{self._store.bucket}/").rstrip("/")
+        seen = [uri for uri, known in self._headers.items() if known.deployment.bundle_id == bundle_id]
+        return seen or (self._earlier.uris(bundle_id) if self._earlier else [])
 
     def _report(self, trouble: str | None) -> None:
         if trouble is not None and trouble != self._trouble:

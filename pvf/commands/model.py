@@ -235,8 +235,7 @@ def _time_of_replay(settings: Settings, every: Clients) -> datetime | None:
     """Where no run says what time it is; None by the machine's clock, which the promotion notes anyway."""
     from pvforecast import snapshot
 
-    newest = snapshot.newest_time(every.store) if settings.clock == "snapshot" else None
-    return None if newest is None else newest.item().replace(tzinfo=UTC)
+    return snapshot.newest_time(every.store) if settings.clock == "snapshot" else None
 
 
 def _told(promotion: Promotion, what: str) -> None:

@@ -10,6 +10,8 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -21,10 +23,13 @@ from kserve import InferenceGRPCClient, InferInput, InferRequest
 from inference.prediction_log import store as log_store
 from inference.prediction_log.record import REQUEST, RESPONSE
 from inference.prediction_log.replay import replay
+from pvforecast import snapshot
+from pvforecast.features import DEFAULT_SPEC, FeatureSpec
 from pvforecast.known import HOUR
+from pvforecast.model.bundle import Bundle
 from pvforecast.settings import Settings
 from tests.bundles import NOW, record, site, tiny_bundle
-from tests.serving import HangingServer, Serving, Wire, eventually, free_ports, serving, text
+from tests.serving import EARLIER, HangingServer, Serving, Wire, eventually, free_ports, serving, text
 
 pytestmark = pytest.mark.stack
 
@@ -51,7 +56,9 @@ def stack(infra: Settings) -> Iterator[Serving]:
             made.services[name].start()
         for name in ("predictor", "transformer", "sink"):
             made.services[name].wait()
-        made.deploy(tiny_bundle(record(site("sim-a"))), "1")
+        first = tiny_bundle(record(site("sim-a")))
+        made.promoted(first, "1", EARLIER)
+        made.deploy(first, "1")
         eventually(lambda: made.ask(OK).status_code == 200)
         yield made
 
@@ -287,8 +294,147 @@ def test_nothing_the_sink_does_reaches_a_prediction(stack: Serving) -> None:
     assert "pvf_prediction_log_spool_bytes 0.0" in metrics
 
 
+# --- the past --------------------------------------------------------------------------------------------------------
+
+THEN = {"park_id": "sim-c", "issued_at": text(EARLIER)}
+
+
+@dataclass
+class Past:
+    """Two models came since the one that answered `then`, of a park whose newest snapshot was that of `EARLIER`."""
+
+    then: dict[str, Any]
+    first: str
+    between: Bundle
+    last: str
+
+
+@pytest.fixture(scope="module")
+def past(stack: Serving) -> Past:
+    history = record(site("sim-c"))
+    for as_of in (EARLIER - 24 * HOUR, EARLIER):
+        snapshot.write(stack.store, history.known_at(as_of))
+    [then] = stack.ask({"park_id": "sim-c"}, **{"x-request-id": "then"}).json()["predictions"]
+    between = tiny_bundle(history, seed=2, spec=FeatureSpec(DEFAULT_SPEC.names[:20]), quantiles=(0.2, 0.5, 0.8))
+    last = tiny_bundle(history, seed=3)
+    stack.promoted(between, "2", NOW - 8 * HOUR)
+    stack.promoted(last, "3", NOW - 4 * HOUR)
+    stack.deploy(last, "3")
+    snapshot.write(stack.store, history.known_at(NOW))
+
+    def caught_up() -> bool:
+        [now] = stack.ask({"park_id": "sim-c"}).json()["predictions"]
+        return (now["issued_at"], now["bundle_id"]) == (text(NOW), last.bundle_id)
+
+    eventually(caught_up)
+    return Past(then, then["bundle_id"], between, last.bundle_id)
+
+
+def test_the_past_is_answered_as_it_was_then(stack: Serving, past: Past) -> None:
+    """Two ask at once, as soon as another model serves: the same answer, the same log, one load."""
+    assert (past.then["issued_at"], past.then["model_version"]) == (text(EARLIER), "1")
+    with ThreadPoolExecutor(2) as pool:
+        asked = pool.map(lambda name: stack.ask(THEN, **{"x-request-id": name}), ("again-1", "again-2"))
+    assert [answer.json() for answer in asked] == [{"predictions": [past.then]}] * 2
+    [then] = logged(stack, request_id="then")[1].data["predictions"]
+    for name in ("again-1", "again-2"):
+        _, row = logged(stack, request_id=name)
+        assert row.data["predictions"] == [then]
+        assert replay(stack.store, row).bit_equal_rows == 48
+    said = (stack.folder / "predictor.log").read_text()
+    assert said.count(f"bundle {past.first} is loaded for questions of the past") == 1
+
+
+def test_features_and_levels_are_those_of_the_model_of_then(stack: Serving, past: Past) -> None:
+    asked = {"park_id": "sim-c", "issued_at": text(NOW - 7 * HOUR)}
+    [answer] = stack.ask(asked, **{"x-request-id": "between"}).json()["predictions"]
+    assert (answer["bundle_id"], answer["model_version"]) == (past.between.bundle_id, "2")
+    assert (answer["spec_hash"], list(answer["power_kw"])) == (past.between.spec.hash, ["0.2", "0.5", "0.8"])
+    result = replay(stack.store, logged(stack, request_id="between")[1])
+    assert result.bit_equal_rows == result.rows == 48
+    assert list(stack.ask(asked | {"quantiles": [0.2]}).json()["predictions"][0]["power_kw"]) == ["0.2"]
+    refused = stack.ask({"park_id": "sim-c"}, asked | {"quantiles": [0.1]}).json()
+    assert (refused["field"], refused["hint"]) == ("instances[1].quantiles", "the calibrated levels are 0.2, 0.5, 0.8")
+
+
+def test_now_and_then_in_one_request_are_answered_by_their_models(stack: Serving, past: Past) -> None:
+    now, between = {"park_id": "sim-c"}, {"park_id": "sim-b", "issued_at": text(NOW - 5 * HOUR), "horizon_hours": 3}
+    together = stack.ask(now, THEN, between, now | {"park_id": "sim-a"}).json()["predictions"]
+    assert [one["bundle_id"] for one in together] == [past.last, past.first, past.between.bundle_id, past.last]
+    assert together == [stack.ask(one).json()["predictions"][0] for one in (now, THEN, between, OK)]
+
+
+def test_every_protocol_names_the_model_of_then(stack: Serving, past: Past) -> None:
+    """Also of two models with other levels in one answer of tensors; and the sum of a portfolio."""
+    park, issued_at = InferInput("park_id", [2], "BYTES"), InferInput("issued_at", [2], "BYTES")
+    park.set_data_from_numpy(np.array(["sim-c", "sim-c"], object), binary_data=False)
+    times = np.array([text(EARLIER), text(NOW - 7 * HOUR)], object)
+    issued_at.set_data_from_numpy(times, binary_data=False)
+    asked = InferRequest("pv-forecast", [park, issued_at])
+
+    async def over_grpc() -> Any:
+        async with InferenceGRPCClient(f"127.0.0.1:{stack.ports['transformer-grpc']}", timeout=15) as client:
+            return await client.infer(asked)
+
+    rest = httpx.post(f"{stack.url}/v2/models/pv-forecast/infer", json=asked.to_rest()[0], timeout=15).json()
+    tensors = {output["name"]: output["data"] for output in rest["outputs"]}
+    assert tensors["bundle_id"] == [past.first, past.between.bundle_id]
+    assert tensors["model_version"] == ["1", "2"]
+    assert tensors["quantile_levels"] == [0.1, 0.2, 0.5, 0.8, 0.9]
+    power = np.array(tensors["power_kw"], float).reshape(96, 5)
+    assert power[:48, [0, 2, 4]].T.tolist() == [past.then["power_kw"][level] for level in ("0.1", "0.5", "0.9")]
+    assert np.isnan(power[:48, [1, 3]]).all()
+    assert np.isnan(power[48:, [0, 4]]).all()
+    response = asyncio.run(over_grpc())
+    names = response.get_output_by_name("bundle_id").as_numpy().ravel().tolist()
+    assert [name.decode() if isinstance(name, bytes) else name for name in names] == tensors["bundle_id"]
+
+    body = {"parks": ["sim-c"], "issued_at": text(EARLIER)}
+    together = httpx.post(f"{stack.url}/v1/portfolio", json=body, timeout=15).json()
+    assert (together["portfolio"]["bundle_id"], together["portfolio"]["model_version"]) == ([past.first], ["1"])
+    assert together["predictions"] == [past.then]
+
+
+def test_before_the_first_promotion_there_is_no_forecast(stack: Serving, past: Past) -> None:
+    early = text(EARLIER - 3 * HOUR)
+    refused = stack.ask(OK, THEN | {"issued_at": early})
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_input")
+    assert refused.json()["field"] == "instances[1].issued_at"
+    assert "no model served yet" in refused.json()["error"]
+    assert "pvf backtest" in refused.json()["hint"]
+    refused = httpx.post(f"{stack.url}/v1/portfolio", json={"parks": ["sim-c"], "issued_at": early}, timeout=15)
+    assert (refused.status_code, refused.json()["field"]) == (400, "issued_at")
+
+
+@pytest.mark.parametrize(("file", "hours"), [("golden.arrow", 3), ("bundle.json", 2)])
+def test_a_model_that_is_gone_is_said(stack: Serving, past: Past, file: str, hours: int) -> None:
+    """What the predictor cannot load, and what the transformer does not find."""
+    gone = dataclasses.replace(past.between, info={**past.between.info, "name": file})
+    before = stack.store.get_json("models/history.json")
+    stack.promoted(gone, "4", NOW - hours * HOUR)
+    stack.store.remove(f"models/bundles/{gone.bundle_id}/{file}")
+
+    def refused() -> bool:  # the transformer looks at the history every two seconds
+        answer = stack.ask({"park_id": "sim-c", "issued_at": text(NOW - hours * HOUR + HOUR // 2)})
+        return answer.status_code == 400 and (answer.json()["field"], answer.json()["hint"]) == (
+            "instances[0].issued_at",
+            "forecasts of the past from the record: pvf backtest",
+        )
+
+    eventually(refused)
+    stack.store.put_json("models/history.json", before)
+
+
+def test_one_request_is_about_few_models_of_the_past(stack: Serving, past: Past) -> None:
+    times = (EARLIER, NOW - 7 * HOUR, NOW - 4 * HOUR)
+    refused = stack.ask(OK, *(THEN | {"issued_at": text(at)} for at in times))
+    assert (refused.status_code, refused.json()["field"]) == (413, "instances[3].issued_at")
+
+
 @pytest.mark.slow
-def test_a_thousand_logged_requests_are_made_again_bit_for_bit(stack: Serving) -> None:
+def test_a_thousand_logged_requests_are_made_again_bit_for_bit(stack: Serving, past: Past) -> None:
+    """A third of them is about the past, and answered by the three models that served then."""
+    eventually(lambda: stack.ask(OK | {"issued_at": text(NOW - 2 * HOUR)}).status_code == 200)
     chance = np.random.default_rng(5)
 
     def ask(number: int) -> int:
@@ -304,11 +450,13 @@ def test_a_thousand_logged_requests_are_made_again_bit_for_bit(stack: Serving) -
 
     assert set(map(ask, range(1_000))) == {200}
     eventually(lambda: log_store.find(stack.dsn, request_id="replay-999"), 120)
-    rows = 0
+    rows, models = 0, set()
     for number in range(1_000):
         eventually(lambda number=number: len(log_store.find(stack.dsn, request_id=f"replay-{number}")) == 2, 60)
         _, response = log_store.find(stack.dsn, request_id=f"replay-{number}")
         found = replay(stack.store, response)
         assert found.bit_equal_rows == found.rows, found.first_difference
         rows += found.rows
+        models |= {one["bundle_id"] for one in response.data["predictions"]}
     assert rows > 50_000
+    assert models == {past.first, past.between.bundle_id, past.last}
