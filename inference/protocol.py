@@ -3,7 +3,7 @@
 Request:  tensor `features` FP32 [n, f], parameter `spec_hash`; parameter `explain` where contributions are wanted too;
           parameter `bundle_id` where a bundle that served before shall answer, not the one that serves now.
 Response: tensor `quantiles` FP32 [n, q], fraction of `ac_capacity_kw`, ascending; parameters `bundle_id`,
-          `model_version`, `spec_hash` and `quantile_levels` (a JSON list).
+          `model_version`, `spec_hash`, `trained_until`, `quantile_levels` and `band_width` (JSON).
           Where asked: tensor `contributions` FP32 [n, groups + 1], same unit, the base last; parameters
           `contribution_groups` (a JSON list) and `explained_level`.
 Errors:   INVALID_ARGUMENT or UNAVAILABLE whose details are a JSON object {"code", "message", "spec_hash"}.
@@ -22,6 +22,7 @@ TRAINED_UNTIL = "trained_until"  # ISO, UTC: what happened before it was in the 
 BUNDLE_ID = "bundle_id"
 MODEL_VERSION = "model_version"
 QUANTILE_LEVELS = "quantile_levels"
+BAND_WIDTH = "band_width"  # a JSON object: rung -> width of its band, of the full one's; null where not measured
 EXPLAIN = "explain"
 CONTRIBUTIONS = "contributions"
 CONTRIBUTION_GROUPS = "contribution_groups"

@@ -15,6 +15,7 @@ from inference import metrics
 from inference.predictor.earlier import Earlier
 from inference.predictor.reload import Loaded
 from inference.protocol import (
+    BAND_WIDTH,
     BUNDLE_ID,
     CONTRIBUTION_GROUPS,
     CONTRIBUTIONS,
@@ -90,6 +91,7 @@ class Predictor(Model):  # type: ignore[misc]  # kserve is untyped
             SPEC_HASH: loaded.bundle.spec.hash,
             TRAINED_UNTIL: str(loaded.bundle.info["trained_until"]),
             QUANTILE_LEVELS: json.dumps(loaded.bundle.quantiles),
+            BAND_WIDTH: json.dumps(loaded.bundle.info.get("band_width")),
         }
         outputs = [output]
         if (payload.parameters or {}).get(EXPLAIN) is not None:

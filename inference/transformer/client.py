@@ -12,6 +12,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from inference.protocol import (
+    BAND_WIDTH,
     BUNDLE_ID,
     CONTRIBUTION_GROUPS,
     EXPLAIN,
@@ -48,7 +49,7 @@ _OPTIONS = [
 class Inference:
     """The predictor's answer: float32 [n, q], fraction of `ac_capacity_kw`, and what gave it.
 
-    `contributions` where they were asked for.
+    `contributions` where they were asked for; `band_width` by rung, as a multiple of the full one's, where measured.
     """
 
     fractions: Features
@@ -58,6 +59,7 @@ class Inference:
     spec_hash: str
     trained_until: np.datetime64
     contributions: Contributions | None = None
+    band_width: dict[str, float] | None = None
 
     def part(self, rows: slice) -> Inference:
         """The answer to these rows, copied, so that keeping a part does not keep the whole."""
@@ -146,6 +148,7 @@ class PredictorClient:
             text[SPEC_HASH],
             np.datetime64(text[TRAINED_UNTIL], "s"),
             _contributions(response, text) if explain else None,
+            json.loads(text.get(BAND_WIDTH, "null")),
         )
 
     async def ready(self) -> bool:

@@ -47,7 +47,9 @@ class Made:
         answer = forecast.answer(question, inference, possible)
         if self.stale:
             answer["degraded"] = [*answer["degraded"], STALE_FORECAST]
-        answer["band_hours"] = calibration.counted(self.rungs)
+        answer["band_hours"] = hours = calibration.counted(self.rungs)
+        widths = inference.band_width
+        answer["band_width"] = {rung: widths[rung] for rung in hours} if widths else None
         answer["explanation"] = forecast.explanation(question, inference, possible)
         return answer, forecast.log_entry(question, inference, self.rows, inference.fractions, possible, answer)
 

@@ -143,6 +143,7 @@ def _prediction() -> Schema:
         "generation_age_minutes": _or_null(_COUNT),
         "degraded": _list(_TEXT),
         "band_hours": {"type": "object", "additionalProperties": _COUNT},
+        "band_width": _or_null({"type": "object", "additionalProperties": _NUMBER}),
         "explanation": _or_null(_object(explanation)),
     }
     return _object(fields, *fields)

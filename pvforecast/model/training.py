@@ -15,7 +15,7 @@ from pvforecast.dataset import Rows, known_by
 from pvforecast.errors import NotEnoughData
 from pvforecast.features.snow import lies
 from pvforecast.known import Floats
-from pvforecast.model import calibration, columns, corrector, ensemble, levels, snow
+from pvforecast.model import calibration, columns, corrector, ensemble, levels, snow, widths
 from pvforecast.model.bundle import Bundle, centre
 from pvforecast.model.corrector import Corrector
 from pvforecast.model.recipe import Recipe
@@ -69,11 +69,13 @@ def train(
         bare = np.ones(len(known), bool)
     target = np.clip(known.target, 0.0, 1.0)
     fold = folds(known, recipe.calibration_folds)
-    raw = _unseen(known, target, shown, fold, bare, recipe)
+    asked = widths.measured(known.features, bare, names)
+    of_asked = widths.on_each_rung(known.features[asked], names)
+    raw, of_rungs = _unseen(known, target, shown, fold, bare, recipe, of_asked, fold[asked])
     changes = levels.find(known.where(bare), centre(raw[bare], recipe.quantiles)[:, 0])
     if changes:
         target = np.clip(levels.levelled(known, changes), 0.0, 1.0)
-        raw = _unseen(known, target, shown, fold, bare, recipe)
+        raw, of_rungs = _unseen(known, target, shown, fold, bare, recipe, of_asked, fold[asked])
     correction, shift = _correction(target, shown, raw, fold, bare, recipe)
     golden = np.linspace(0, len(known) - 1, _GOLDEN_ROWS).astype(int)
     where = calibration.cells(shown, known.lead_hours, names)
@@ -95,6 +97,7 @@ def train(
             "trained_until": str(as_of),
             "trained_rows": len(known),
             "level_changes": {park: {"at": str(c.at), "factor": c.factor} for park, c in changes.items()},
+            "band_width": widths.ratios(of_rungs, of_asked, known.lead_hours[asked], moves, recipe.quantiles, names),
             "parks": sorted({str(park) for park in known.park_id}),
             "versions": {"xgboost": xgb.__version__, "numpy": np.__version__, "python": platform.python_version()},
         },
@@ -160,32 +163,36 @@ def _unseen(
     fold: npt.NDArray[np.int64],
     taught: npt.NDArray[np.bool_],
     recipe: Recipe,
-) -> Floats:
+    also: npt.NDArray[np.float32],
+    fold_of_also: npt.NDArray[np.int64],
+) -> tuple[Floats, Floats]:
     """Raw quantiles of each row by an ensemble that has not seen its stretch of days. Shape [n, levels].
 
     Parameters
     ----------
     shown : the features that it is asked with. fold : of `folds`. taught : rows to learn from. Shape [n].
+    also : more that is asked, in blocks of rows whose folds are `fold_of_also`; what is answered comes second.
     """
     light = replace(recipe, booster_rows=recipe.booster_rows // recipe.calibration_folds)
     result = np.empty((len(rows), len(recipe.quantiles)))
+    beside = np.empty((len(also), len(recipe.quantiles)))
+    of_also = np.tile(fold_of_also, len(also) // max(1, len(fold_of_also)))
     for number in range(recipe.calibration_folds):
         held_out = fold == number
         seen = np.flatnonzero(~held_out & taught)
         if len(seen) > light.booster_rows:
             seen = seen[np.sort(np.random.default_rng(number).choice(len(seen), light.booster_rows, replace=False))]
         fitted = ensemble.fit(rows.features[seen], target[seen], recipe.spec.names, light, seed=number + 1)
-        result[held_out] = fitted.quantiles(shown[held_out], recipe.quantiles)
-    return result
+        both = fitted.quantiles(np.concatenate([shown[held_out], also[of_also == number]]), recipe.quantiles)
+        result[held_out], beside[of_also == number] = np.split(both, [held_out.sum()])
+    return result, beside
 
 
 def _with_less(features: npt.NDArray[np.float32], names: tuple[str, ...]) -> npt.NDArray[np.float32]:
     """The rows as they may have to be forecast: some without weather, some without recent output."""
     result = features.copy()
-    n = np.arange(len(features))
-    result[np.ix_(n % _BLIND == 1, columns.weather(names))] = np.nan
-    result[np.ix_(n % _BLIND == 2, columns.recent(names))] = np.nan
-    result[np.ix_((n % _BLIND == 1) | (n % _BLIND == 2), columns.snow(names))] = np.nan
+    result[1::_BLIND] = widths.without(features[1::_BLIND], names, weather=True, recent=False)
+    result[2::_BLIND] = widths.without(features[2::_BLIND], names, weather=False, recent=True)
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +31,9 @@ CLEAR = {"valid_at": HOURS, "ghi": [0.0] * 6}
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return tiny_bundle(record(site("sim-a")))
+    made = tiny_bundle(record(site("sim-a")))
+    widths = {"full": 1.0, "no recent generation": 1.1, "no weather": 1.9, "neither": 2.0}
+    return replace(made, info=made.info | {"band_width": widths})
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +127,7 @@ def test_hours_beyond_the_weather_are_flagged(stack: Serving) -> None:
     assert len(prediction["valid_at"]) == 72
     assert prediction["degraded"] == ["partial_weather"]
     assert prediction["band_hours"] == {"full": 48, "no weather": 24}
+    assert prediction["band_width"] == {"full": 1.0, "no weather": 1.9}
 
 
 def test_chosen_quantiles_only(stack: Serving) -> None:

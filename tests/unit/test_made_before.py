@@ -41,6 +41,15 @@ def test_the_same_question_gets_the_same_forecast_and_it_is_counted() -> None:
     assert LOOKED_UP.labels("hit")._value.get() == before + 1
 
 
+def test_what_a_rung_does_to_the_band_is_null_where_the_model_was_not_measured() -> None:
+    one = made(question())
+    assert one.told[0]["band_width"] is None
+    told = replace(
+        one, inference=replace(one.inference, band_width={"full": 1.0, "no weather": 1.9}), rungs=one.rungs + 2
+    )
+    assert told.told[0]["band_width"] == {"no weather": 1.9}
+
+
 @pytest.mark.parametrize(
     ("asked", "deployment"),
     [

@@ -14,10 +14,12 @@ from pvforecast.dataset import Rows
 from pvforecast.errors import NotEnoughData
 from pvforecast.features import DEFAULT_SPEC, FeatureSpec, from_weather
 from pvforecast.known import HOUR, History, ParkRecord, WeatherRun
+from pvforecast.model import calibration
 from pvforecast.model.bundle import Bundle
 from pvforecast.model.ensemble import ANY_SEASON
 from pvforecast.model.recipe import Recipe
 from pvforecast.model.training import MIN_ROWS, drawn, folds, train
+from pvforecast.model.widths import FEWEST, MOST, measured, on_each_rung, without
 from tests.bundles import NOW, START, record, site
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -123,6 +125,39 @@ def test_without_weather_it_falls_back_on_the_sun(rows: Rows, bundle: Bundle, la
     never_shown = train(rows, replace(RECIPE, without_weather=10**6), AS_OF)
     assert low_over_high(bundle) < 0.3
     assert low_over_high(never_shown) > 0.6  # noon power at sunset, before the model was shown missing weather
+
+
+def test_it_says_what_missing_weather_does_to_the_band(bundle: Bundle, later: Rows) -> None:
+    """As it turns out on days that neither the model nor the measurement have seen."""
+    widths: dict[str, float] = bundle.info["band_width"]
+    assert list(widths) == ["full", "no recent generation", "no weather", "neither"]
+    assert widths["full"] == 1.0
+    assert widths["no weather"] > 1.5  # simulated power follows simulated weather closely
+    full = calibration.rungs(later.features, DEFAULT_SPEC.names) == 0
+
+    def width(**lacking: bool) -> float:
+        features = without(later.features[full], DEFAULT_SPEC.names, **lacking)
+        return float(calibration.width(bundle.predict(features).astype(float), LEVELS).mean())
+
+    for rung, lacking in (("no weather", {"weather": True}), ("no recent generation", {"recent": True})):
+        later_on = width(**{"weather": False, "recent": False} | lacking) / width(weather=False, recent=False)
+        assert widths[rung] == pytest.approx(later_on, rel=0.35)
+
+
+def test_the_band_is_measured_on_the_same_rows_of_every_rung(rows: Rows) -> None:
+    names = DEFAULT_SPEC.names
+    asked = measured(rows.features, np.ones(len(rows), bool), names)
+    assert len(np.unique(asked)) == len(asked) == MOST
+    shown = on_each_rung(rows.features[asked], names)
+    assert calibration.rungs(shown, names).tolist() == np.repeat(range(4), MOST).tolist()
+    assert shown[:MOST].tobytes() == rows.features[asked].tobytes()
+    few = np.arange(len(rows)) < FEWEST - 1
+    assert len(measured(rows.features, few, names)) == 0
+
+
+def test_where_nearly_nothing_is_metered_nothing_is_said_of_the_band(rows: Rows) -> None:
+    never = replace(rows, features=without(rows.features, DEFAULT_SPEC.names, weather=False, recent=True))
+    assert train(never, RECIPE, AS_OF).info["band_width"] is None
 
 
 def test_a_horizon_of_one_day_can_be_learned_too(rows: Rows) -> None:
