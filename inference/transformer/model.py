@@ -136,7 +136,7 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
         asked: dict[Header | None, list[int]] = {}
         for at, question in enumerate(questions):
             asked.setdefault(question.then, []).append(at)
-        _check_models(questions, asked)
+        _check_models(questions, asked, await self._specs.current())
         parts = await _each(
             self._answer([questions[at] for at in places], then, payload.request_id) for then, places in asked.items()
         )
@@ -254,9 +254,9 @@ def _build(questions: list[Question], header: Header) -> list[Features]:
     return [question.features(header.spec) for question in questions]
 
 
-def _check_models(questions: list[Question], models: Iterable[Header | None]) -> None:
+def _check_models(questions: list[Question], models: Iterable[Header | None], current: Header) -> None:
     """A predictor keeps so many at once: with more, a request would wait for ever for one that was given up again."""
-    served_then = [one for one in models if one is not None]
+    served_then = [one for one in models if one is not None and one.deployment != current.deployment]
     if len(served_then) > MODELS_OF_THEN:
         first = next(question for question in questions if question.then == served_then[MODELS_OF_THEN])
         raise TooLarge(

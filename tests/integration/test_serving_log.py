@@ -426,9 +426,17 @@ def test_a_model_that_is_gone_is_said(stack: Serving, past: Past, file: str, hou
 
 
 def test_one_request_is_about_few_models_of_the_past(stack: Serving, past: Past) -> None:
+    """Beside those that the serving one answers."""
+    third = dataclasses.replace(past.between, info={**past.between.info, "name": "third"})
+    before = stack.store.get_json("models/history.json")
+    stack.promoted(third, "4", NOW - 3 * HOUR)
     times = (EARLIER, NOW - 7 * HOUR, NOW - 4 * HOUR)
-    refused = stack.ask(OK, *(THEN | {"issued_at": text(at)} for at in times))
-    assert (refused.status_code, refused.json()["field"]) == (413, "instances[3].issued_at")
+    asked = [OK, *(THEN | {"issued_at": text(at)} for at in times)]
+    assert stack.ask(*asked).status_code == 200
+    asked.append(THEN | {"issued_at": text(NOW - 2 * HOUR)})
+    eventually(lambda: stack.ask(*asked).status_code == 413)  # it looks at the history every two seconds
+    assert stack.ask(*asked).json()["field"] == "instances[4].issued_at"
+    stack.store.put_json("models/history.json", before)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from inference.history import Promoted, serving_at
 from inference.predictor import earlier
 from inference.predictor.earlier import Earlier, Loading
 from inference.protocol import MODEL_GONE, RefusedError
+from inference.transformer import earlier as transformer
 from pvforecast.errors import BundleError, DataError, InvalidInput, NotReady
 from pvforecast.model.bundle import Bundle
 
@@ -98,9 +99,13 @@ class Store:
 
     def __init__(self, rows: Any) -> None:
         self.data = json.dumps(rows).encode()
+        self.headers: dict[str, Any] = {}
         self.away = False
+        self.bucket = "pvf"
 
     def etag(self, _key: str) -> str:
+        if self.away:
+            raise NotReady("away")
         return str(hash(self.data))
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
@@ -108,6 +113,11 @@ class Store:
         if self.away:
             raise NotReady("away")
         return self.data, self.etag(key)
+
+    def get_json(self, key: str) -> Any:
+        if self.away:
+            raise NotReady("away")
+        return self.headers[key]
 
 
 def row(bundle_id: str, **more: Any) -> dict[str, Any]:
@@ -127,6 +137,46 @@ def test_the_history_is_read_as_it_is_written() -> None:
 def test_a_damaged_history_names_itself_and_the_repair(rows: Any) -> None:
     with pytest.raises(DataError, match=r"models/history\.json: .*pvf model reconcile"):
         history.follow(cast(Any, Store(rows))).check()
+
+
+def test_without_the_store_the_history_and_headers_that_were_seen_serve_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformer, "_TTL_S", 0.0)
+    store = Store([row("b", promoted_at="2026-02-01T00:00:00+00:00"), row("a")])
+    store.headers = {
+        f"{name}/bundle.json": {"spec": {"names": ["ghi"], "version": 1}, "quantiles": [0.5]} for name in "ab"
+    }
+    earlier_models = transformer.Earlier(cast(Any, store), replay=False)
+
+    async def served(issued_at: str) -> str:
+        found = await earlier_models.serving_at(at(issued_at), "issued_at")
+        assert found is not None
+        return found.deployment.bundle_id
+
+    async def acts() -> None:
+        store.away = True
+        with pytest.raises(NotReady, match="away"):
+            await served("2026-01-02T00:00:00")
+        store.away = False
+        assert await served("2026-01-02T00:00:00") == "a"
+        store.away = True
+        assert await served("2026-01-03T00:00:00") == "a"
+        with pytest.raises(NotReady, match="away"):  # its header was never read
+            await served("2026-02-02T00:00:00")
+        store.away = False
+        del store.headers["b/bundle.json"]
+        with pytest.raises(InvalidInput, match=r"issued_at: the model that served at .* cannot be loaded any more"):
+            await served("2026-02-02T00:00:00")
+
+    asyncio.run(acts())
+
+
+def test_where_no_history_is_kept_what_serves_now_answers() -> None:
+    class Empty(Store):
+        def get_with_etag(self, key: str) -> tuple[bytes, str]:
+            raise KeyError(key)
+
+    earlier_models = transformer.Earlier(cast(Any, Empty([])), replay=False)
+    assert asyncio.run(earlier_models.serving_at(at("2026-01-02T00:00:00"), "issued_at")) is None
 
 
 # --- loading ---------------------------------------------------------------------------------------------------------
