@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from psycopg.conninfo import make_conninfo
 
+from inference.history import follow
 from pvforecast import model_card
 from pvforecast import tracking as module
 from pvforecast.errors import InvalidInput, NotReady
@@ -247,7 +248,10 @@ def test_a_rollback_takes_the_same_way(promotions: Promotions, tracking: Trackin
     assert tracking.champion_version() == second.model_version
     back = promotions.rollback(actor="operator", reason="test")
     assert len(reconcile(promotions, tracking, store)) == 3
-    assert [row["bundle_id"] for row in store.get_json(HISTORY_KEY)] == ["good", "bad", "good"]
+    history = follow(store).check()
+    assert history is not None
+    assert [one.deployment.bundle_id for one in history] == ["good", "bad", "good"]
+    assert {(one.as_of, str(one.promoted_at)[:4]) for one in history} == {(None, str(back.promoted_at.year))}
     assert tracking.champion_version() == first.model_version == back.model_version
     pointer = store.get_json(DEPLOYED_KEY)
     assert (pointer["bundle_id"], pointer["promotion_id"]) == ("good", back.id)

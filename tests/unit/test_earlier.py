@@ -8,16 +8,19 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import grpc
 import numpy as np
 import pytest
 
-from inference import history
+from inference import history, server
 from inference.deployed import Deployment
 from inference.history import Promoted, serving_at
 from inference.predictor import earlier
 from inference.predictor.earlier import Earlier, Loading
-from inference.protocol import MODEL_GONE, RefusedError
+from inference.protocol import MODEL_GONE, Refusal, RefusedError
+from inference.transformer import client
 from inference.transformer import earlier as transformer
+from inference.transformer.errors import problem
 from pvforecast.errors import BundleError, DataError, InvalidInput, NotReady
 from pvforecast.model.bundle import Bundle
 
@@ -301,3 +304,25 @@ def test_a_store_that_is_away_is_asked_again() -> None:
         await scene.earlier.get("a")
 
     scene.play(acts)
+
+
+# --- what callers are told -------------------------------------------------------------------------------------------
+
+
+def as_told(error: Exception) -> Exception:
+    """An error of the predictor as the transformer gets it."""
+    status, refusal = server._status(error)
+    nothing = grpc.aio.Metadata()
+    return client._as_ours(grpc.aio.AioRpcError(status, nothing, nothing, refusal.encode()))
+
+
+def test_a_model_that_is_being_loaded_is_a_503_that_says_so() -> None:
+    told = problem(as_told(Loading("s3://pvf/a is being read")))
+    assert (told.status, told.code, told.message) == (503, "not_ready", "the model of then is being loaded")
+
+
+def test_a_model_that_is_gone_is_a_400_that_names_the_issue_time_and_the_backtest() -> None:
+    assert isinstance(as_told(RefusedError(Refusal(MODEL_GONE, "gone"))), client.ModelGone)
+    told = problem(transformer.gone("instances[3].issued_at", at("2026-01-01T00:00:00")))
+    assert (told.status, told.code, told.field) == (400, "invalid_input", "instances[3].issued_at")
+    assert "pvf backtest" in str(told.hint)
