@@ -22,8 +22,10 @@ def fill(lake: Lake, *records: ParkRecord) -> None:
 
 
 def _facts(record: ParkRecord) -> dict[str, object]:
-    facts = {"id": record.site.park_id, **{k: v for k, v in record.site.as_dict().items() if k != "park_id"}}
-    return {"park_id": record.site.park_id, "valid_from": BEGAN, "recorded_at": BEGAN, "facts": json.dumps(facts)}
+    park_id = record.site.park_id
+    site = {key: value for key, value in record.site.as_dict().items() if key != "park_id"}
+    facts = {"id": park_id, "name": park_id, "source": "simulated", **site}
+    return {"park_id": park_id, "valid_from": BEGAN, "recorded_at": BEGAN, "facts": json.dumps(facts)}
 
 
 def _generation(record: ParkRecord) -> pd.DataFrame:
