@@ -2,8 +2,8 @@
 
 The local stack whole, with 100 parks served (simulated places, one real record), 5 of them in the lake with 2.7 years
 of hours. 50 forecasts a second are asked for, two clients look at pages, 50 listen to the stream, `pvf metrics` is
-read; then the jobs run one after the other as on a cluster, the drift job in its own environment. Of each: the highest sum
-of its processes' proportional set sizes, MB, sampled every 0.2 s; of what answers, the cores it took under that load.
+read; then the jobs run one after the other as on a cluster, the drift job in its own environment. Of each: the highest
+sum of its processes' proportional set sizes, MB, every 0.2 s; of what answers, the cores it took under that load.
 `ARGS="--seconds 60"` is the default.
 """
 
