@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pvforecast import dataset, model_card, provenance
+from pvforecast import dataset, level_changes, model_card, provenance
 from pvforecast.errors import BundleError, InvalidInput, NotEnoughData
 from pvforecast.evaluation import compare as comparing
 from pvforecast.evaluation import holdout, pages, pictures, report
@@ -27,7 +27,7 @@ from pvforecast.features.spec import extra_of
 from pvforecast.known import HOUR, ParkRecord
 from pvforecast.lake import Lake, records, versions
 from pvforecast.lake.store import of_parks
-from pvforecast.lake.tables import GENERATION, WEATHER, features
+from pvforecast.lake.tables import DRIFT_SCORES, GENERATION, WEATHER, features
 from pvforecast.model import bundle as bundles
 from pvforecast.model.bundle import Bundle
 from pvforecast.model.recipe import Recipe
@@ -131,7 +131,8 @@ def _with_stored_columns(lake: Lake, recipe: Recipe) -> Recipe:
 
 def data_versions(lake: Lake, recipe: Recipe) -> dict[str, int]:
     """Versions of the tables a training run stands on."""
-    return {table.name: lake.version(table) for table in (GENERATION, WEATHER, features(recipe.spec.names))}
+    tables = (GENERATION, WEATHER, features(recipe.spec.names), DRIFT_SCORES)
+    return {table.name: lake.version(table) for table in tables}
 
 
 def train_challenger(
@@ -187,7 +188,8 @@ def train_challenger(
         judged_on = window(as_of, champion, recipe, history_begins(lake, parks, table_versions["features"]))
         rows = stored_rows(lake, recipe, parks, judged_on.holdout_from, table_versions["features"])
         info = _info(table_versions, "challenger, before the hold-out")
-        challenger = train(rows, recipe, judged_on.holdout_from, info)
+        told = _told(lake, parks, judged_on.holdout_from, table_versions)
+        challenger = train(rows, recipe, judged_on.holdout_from, info, told=told)
         uri = bundles.save(store, challenger)
         environment = provenance.environment()
         tracking.log(
@@ -366,7 +368,8 @@ def refit(lake: Lake, store: ObjectStore, tracking: Tracking, job: dict[str, Any
     as_of = np.datetime64(job["as_of"], "s")
     rows = stored_rows(lake, recipe, parks, as_of, table_versions["features"])
     places = {park: (site.latitude, site.longitude) for park in parks for _, site in records.sites(lake, park)}
-    bundle = train(rows, recipe, as_of, _info(table_versions, "serving"), places)
+    told = _told(lake, parks, as_of, table_versions)
+    bundle = train(rows, recipe, as_of, _info(table_versions, "serving"), places, told)
     uri = bundles.save(store, bundle)
     tracking.log(job["run_id"], tags={"bundle_uri": uri}, text=model_card.files(bundle, uri, job["run_id"]))
     return uri
@@ -412,6 +415,13 @@ def _origin(reason: str, event_id: str, actor: str, pipeline_run: str) -> dict[s
     return tags | {"actor": actor, "pipeline_run": pipeline_run}
 
 
+def _told(
+    lake: Lake, parks: Sequence[str], as_of: np.datetime64, table_versions: Mapping[str, Any]
+) -> dict[str, np.datetime64]:
+    """Of a run that began before the scores were among its tables: nothing."""
+    return level_changes.told(lake, parks, as_of, int(table_versions.get(DRIFT_SCORES.name, -1)))
+
+
 def _info(table_versions: dict[str, int], purpose: str) -> dict[str, Any]:
     return {"data_versions": table_versions, "git_commit": provenance.git_commit(), "purpose": purpose}
 
@@ -423,7 +433,7 @@ def _retrained(lake: Lake, champion: Bundle, ours: Recipe, parks: Sequence[str],
         rows = stored_rows(lake, recipe, parks, until, int(job["data_versions"]["features"]))
     else:
         rows = dataset.training_rows([records.load(lake, park) for park in parks], recipe.spec, until)
-    return train(rows, recipe, until)
+    return train(rows, recipe, until, told=_told(lake, parks, until, job["data_versions"]))
 
 
 def _holdout(job: dict[str, Any]) -> tuple[np.datetime64, np.datetime64]:

@@ -12,6 +12,7 @@ from inference.drift.statistics import CLEAR_EXPECTED, CLEAR_INDEX
 from pvforecast.known import Floats
 
 FIX_DATA, RETRAIN, WATCH = "fix_data", "retrain", "watch"
+LOSS = "loss_or_soiling"
 
 ADVICE = {
     "unit_error": FIX_DATA,
@@ -19,7 +20,7 @@ ADVICE = {
     "clock_shift": FIX_DATA,
     "frozen_sensor": FIX_DATA,
     "clipping": RETRAIN,
-    "loss_or_soiling": RETRAIN,
+    LOSS: RETRAIN,
     "model_stale": RETRAIN,
     "provider_bias": WATCH,
     "snow": WATCH,
@@ -140,7 +141,7 @@ def _name(alarms: dict[str, Alarm], evidence: Evidence) -> str:
         return "clipping"
     if cold and energy < SNOW_RATIOS[1]:
         return "snow"
-    return "loss_or_soiling" if _any_of(alarms, _LEVEL_WORDS) else "unknown"
+    return LOSS if _any_of(alarms, _LEVEL_WORDS) else "unknown"
 
 
 def _any_of(alarms: dict[str, Alarm], statistics: Sequence[str]) -> bool:

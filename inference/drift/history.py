@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from inference.drift.accuracy import WINDOW_DAYS, Score
+from inference.drift.causes import LOSS, RETRAIN
 from inference.drift.events import SERVED_SKILL
 from inference.drift.served import Promise
 from pvforecast.lake import Lake
 from pvforecast.lake.tables import DRIFT_SCORES
+from pvforecast.level_changes import LEVEL
 
 if TYPE_CHECKING:
     from inference.drift.job import Line
@@ -51,9 +53,20 @@ def _rows(line: Line) -> list[dict[str, object]]:
              "alarm": distance > line.weather.limit}
             for name, distance in line.weather.distance.items()
         ]  # fmt: skip
+    if line.event is not None and line.event["data"]["advice"] == RETRAIN:
+        rows += _level(line.event["data"], known)
     if line.accuracy is not None:
         rows += _accuracy(line.accuracy, known, stale=SERVED_SKILL in alarmed)
     return rows
+
+
+def _level(data: dict[str, Any], known: dict[str, object]) -> list[dict[str, object]]:
+    """For training: a few days among years would teach a model little (`pvforecast.level_changes`)."""
+    cause = data["cause"]
+    if cause["likely"] != LOSS or "power_ratio" not in cause["evidence"]:
+        return []
+    known = {**known, "day": cause["evidence"]["since"], "kind": LEVEL, "name": cause["likely"]}
+    return [{**known, "value": cause["evidence"]["power_ratio"], "limit": float("nan"), "alarm": True}]
 
 
 def _accuracy(score: Score, known: dict[str, object], *, stale: bool) -> list[dict[str, object]]:

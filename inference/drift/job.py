@@ -302,7 +302,7 @@ def _told(lake: Lake, lines: Sequence[Line], post: Post | None, dry_run: bool) -
         also = line.also if dry_run else (*line.also, *quarantining.after(lake, line.event, line.also, sent_as))
         told.append(replace(line, also=also, event=event, event_id=sent_as))
     if not dry_run:
-        history.keep(lake, told)
+        history.keep(lake, lines)  # each with its own event, not that of the fleet
     made = {event["id"]: event for line in told for event in (line.event, *line.also) if event is not None}
     if post is None or not made:
         yield from told

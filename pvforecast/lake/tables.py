@@ -120,7 +120,8 @@ HOLDS = _table(
     event_id=pa.string(), park_id=pa.string(), state=pa.string(), at=_UTC, begin=_UTC, end=_UTC, cause=pa.string(),
 )  # fmt: skip
 # What each drift check measured, for dashboards. `day`: of the park's solar calendar. `kind`: detector, psi (less
-# its bias), weather (distance of a feature), or accuracy (of what was served; `reference_id` is then the model).
+# its bias), weather (distance of a feature), accuracy (of what was served; `reference_id` is then the model), or level
+# (a lasting change, since `day`; `value` is the power from then on over that before).
 # `limit`: what the value is compared with.
 DRIFT_SCORES = Table(
     "drift/scores",

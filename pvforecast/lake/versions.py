@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pvforecast.errors import DataError, InvalidInput
 from pvforecast.lake.store import Lake, among, of_parks
-from pvforecast.lake.tables import TABLES, Table, features
+from pvforecast.lake.tables import DRIFT_SCORES, GENERATION, TABLES, WEATHER, Table, features
 from pvforecast.objects import ObjectStore
 
 FEATURES = "features"
@@ -93,7 +93,10 @@ def reference(lake: Lake, name: str, version: int | None = None, **filters: Any)
 def of_bundle(info: Mapping[str, Any]) -> list[Reference]:
     """The training sets that a bundle's `bundle.json` names: of each table the version, the parks, and until when."""
     until = datetime.fromisoformat(info["trained_until"]).replace(tzinfo=UTC)
-    columns = {FEATURES: "issued_at", "processed/weather": "available_at", "processed/generation": "available_at"}
+    columns = {
+        FEATURES: "issued_at", WEATHER.name: "available_at", GENERATION.name: "available_at",
+        DRIFT_SCORES.name: "checked_at",
+    }  # fmt: skip
     return [
         Reference(name, int(version), tuple(info.get("parks", ())), until=until, column=columns.get(name, ""))
         for name, version in sorted(info.get("data_versions", {}).items())

@@ -3,11 +3,14 @@
 A string that fell out, soiling that stays, a repair: from then on the park gives another share of what it gave. A model
 learns that only when the new days outnumber the old ones. Here the change is found in the errors of forecasts made
 without their truth, in bright hours of steady sun, where weather errs least; and the older targets are scaled to it.
+
+Nobody looked for a change on one day rather than on another, so it takes many days and much certainty. Where the drift
+job has told of one, a few days will do: there is one place to look at, and it has been found by other means already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +27,9 @@ _MIN_DAYS = 10  # with bright hours, after the change and before
 _LAST_DAYS = 120  # a change before these is old: the new days have taught it
 _LEAST, _MOST = 0.04, 0.5  # smaller changes are learned in time, larger ones are faults
 _SURE = 6.0  # standard errors
+_MIN_TOLD_DAYS = 3  # after a change that was told of
+_SURE_IF_TOLD = 2.0
+_AROUND = (-3, 10)  # days, of the day that was told: sums of small falls begin before the fall, or notice it later
 
 
 @dataclass(frozen=True)
@@ -34,20 +40,25 @@ class Change:
     factor: float
 
 
-def find(rows: Rows, median: Floats) -> dict[str, Change]:
+def find(rows: Rows, median: Floats, told: Mapping[str, np.datetime64] | None = None) -> dict[str, Change]:
     """Lasting changes of level, by park.
 
     Parameters
     ----------
     median : forecast of each row by a model that has not seen its day, fraction of capacity. Shape [n].
+    told : park id -> since when its level is said to be another. The rows decide whether it is, and by how much.
     """
+    told = told or {}
     index = columns.column(rows.features, rows.spec.names, "clear_sky_index")
     spread = columns.column(rows.features, rows.spec.names, "clear_sky_index_spread")
     bright = (index > _BRIGHT) & (spread < _STEADY) & (median > _MIN_POWER) & (rows.lead_hours < 24)
     found = {}
     for park in np.unique(rows.park_id[bright].astype(str)):
         own = bright & (rows.park_id == park)
-        change = _of_park(rows.valid_at[own].astype("datetime64[D]"), rows.target[own], median[own])
+        days, ratio = _daily(rows.valid_at[own].astype("datetime64[D]"), rows.target[own], median[own])
+        change = _found(days, ratio)
+        if change is None and park in told:
+            change = _confirmed(days, ratio, told[park].astype("datetime64[D]"))
         if change is not None:
             found[str(park)] = change
     return found
@@ -61,21 +72,51 @@ def levelled(rows: Rows, changes: Mapping[str, Change]) -> Floats:
     return target
 
 
-def _of_park(day: npt.NDArray[np.datetime64], target: Floats, median: Floats) -> Change | None:
+Days = npt.NDArray[np.datetime64]
+
+
+def _daily(day: Days, target: Floats, median: Floats) -> tuple[Days, Floats]:
+    """Days with such hours, ascending, and the logarithm of what was made over what was forecast on them."""
     days, at = np.unique(day, return_inverse=True)
     made, expected = (np.bincount(at, weights=values, minlength=len(days)) for values in (target, median))
-    ratio = np.log(np.maximum(made, 0.01) / expected)
+    return days, np.log(np.maximum(made, 0.01) / expected)
+
+
+def _found(days: Days, ratio: Floats) -> Change | None:
+    """The surest change of the last days, if it is one."""
+    splits = range(_MIN_DAYS, len(days) - _MIN_DAYS + 1)
+    recent = [split for split in splits if days[-1] - days[split] <= np.timedelta64(_LAST_DAYS, "D")]
+
+    def error(before: Floats, after: Floats) -> float:
+        return _variance(before) / len(before) + _variance(after) / len(after)
+
+    return _surest(days, ratio, recent, _SURE, error)
+
+
+def _confirmed(days: Days, ratio: Floats, since: np.datetime64) -> Change | None:
+    """The change of about `since`, if the days after it bear it out."""
+    away = (days - since).astype(int)
+    splits = range(_MIN_DAYS, len(days) - _MIN_TOLD_DAYS + 1)
+    near = [split for split in splits if _AROUND[0] <= away[split] <= _AROUND[1]]
+
+    def error(before: Floats, after: Floats) -> float:
+        return _variance(before) * (1.0 / len(before) + 1.0 / len(after))  # a few days have no spread to speak of
+
+    return _surest(days, ratio, near, _SURE_IF_TOLD, error)
+
+
+def _surest(
+    days: Days, ratio: Floats, splits: Sequence[int], sure: float, error: Callable[[Floats, Floats], float]
+) -> Change | None:
     best: tuple[float, int] | None = None
-    for split in range(_MIN_DAYS, len(days) - _MIN_DAYS + 1):
-        if days[-1] - days[split] > np.timedelta64(_LAST_DAYS, "D"):
-            continue
+    for split in splits:
         before, after = ratio[:split], ratio[split:]
         # Medians: single bad days are no level. Days in a row resemble each other: three of them count as one.
-        error = np.sqrt(3.0 * (_variance(before) / len(before) + _variance(after) / len(after)))
-        score = abs(float(np.median(after) - np.median(before))) / max(float(error), 1e-6)
+        step = abs(float(np.median(after) - np.median(before)))
+        score = step / max(float(np.sqrt(3.0 * error(before, after))), 1e-6)
         if best is None or score > best[0]:
             best = (score, split)
-    if best is None or best[0] < _SURE:
+    if best is None or best[0] < sure:
         return None
     factor = float(np.exp(np.median(ratio[best[1] :]) - np.median(ratio[: best[1]])))
     if not _LEAST <= abs(factor - 1.0) <= _MOST:

@@ -36,6 +36,7 @@ def train(
     as_of: np.datetime64,
     info: dict[str, Any] | None = None,
     places: Mapping[str, tuple[float, float]] | None = None,
+    told: Mapping[str, np.datetime64] | None = None,
 ) -> Bundle:
     """Fit and calibrate on everything known at `as_of`.
 
@@ -48,6 +49,7 @@ def train(
     Parameters
     ----------
     places : park id -> latitude and longitude, degrees, where the bundle is to know how the parks' errors go together.
+    told : park id -> since when the drift job has found its level to be another.
 
     Raises
     ------
@@ -72,7 +74,7 @@ def train(
     asked = widths.measured(known.features, bare, names)
     of_asked = widths.on_each_rung(known.features[asked], names)
     raw, of_rungs = _unseen(known, target, shown, fold, bare, recipe, of_asked, fold[asked])
-    changes = levels.find(known.where(bare), centre(raw[bare], recipe.quantiles)[:, 0])
+    changes = levels.find(known.where(bare), centre(raw[bare], recipe.quantiles)[:, 0], told)
     if changes:
         target = np.clip(levels.levelled(known, changes), 0.0, 1.0)
         raw, of_rungs = _unseen(known, target, shown, fold, bare, recipe, of_asked, fold[asked])

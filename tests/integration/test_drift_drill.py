@@ -132,7 +132,6 @@ def test_a_loss_that_stays_is_one_event_one_run_and_a_new_champion(drill: Drill)
     assert (steps["cleared"]["id"], steps["cleared"]["says"]) == ("", "not yet")
 
 
-@pytest.mark.xfail(strict=True, reason="five days of a loss teach a refresh too little: docs/drift.md, Not there yet")
 def test_the_new_champion_has_no_bias_left(drill: Drill) -> None:
     every = clients.everything(drill.settings)
     new, old = every.promotions.history()

@@ -63,6 +63,31 @@ def test_a_change_that_is_only_days_old_is_waited_for() -> None:
     assert levels.find(changed(rows, late, 0.9), median) == {}
 
 
+FEW_DAYS_AGO = BEGIN + (DAYS - 5) * 24 * HOUR
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.12])
+@pytest.mark.parametrize("late", [-2, 0, 3])
+def test_a_change_that_was_told_of_is_measured_after_days(factor: float, late: int) -> None:
+    rows, median = simulated()
+    new = (rows.park_id == "a") & (rows.valid_at >= FEW_DAYS_AGO)
+    found = levels.find(changed(rows, new, factor), median, {"a": FEW_DAYS_AGO - late * 24 * HOUR})
+    assert set(found) == {"a"}
+    assert found["a"].factor == pytest.approx(factor, abs=0.04)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_the_days_do_not_bear_out_changes_nothing(seed: int) -> None:
+    assert levels.find(*simulated(seed), {"a": FEW_DAYS_AGO, "nowhere": FEW_DAYS_AGO}) == {}
+
+
+@pytest.mark.parametrize("told", [BEGIN + (DAYS - 1) * 24 * HOUR, BEGIN - 400 * 24 * HOUR, BEGIN + 400 * 24 * HOUR])
+def test_a_change_too_young_or_out_of_reach_is_left_alone(told: np.datetime64) -> None:
+    rows, median = simulated()
+    new = (rows.park_id == "a") & (rows.valid_at >= BEGIN + (DAYS - 1) * 24 * HOUR)
+    assert levels.find(changed(rows, new, 0.8), median, {"a": told}) == {}
+
+
 def test_what_a_park_did_before_is_brought_to_its_new_level_and_the_others_are_not_touched() -> None:
     rows, _ = simulated()
     target = levels.levelled(rows, {"a": Change(CHANGED, 0.9)})

@@ -17,7 +17,7 @@ from inference.drift.observe import observe
 from inference.drift.reference import Reference, make
 from inference.drift.tests.lakes import fill
 from inference.drift.tests.parks import SITE, simulated, tampered
-from pvforecast import holds
+from pvforecast import holds, level_changes
 from pvforecast.known import ParkRecord
 from pvforecast.lake import Lake, records
 from pvforecast.lake.tables import DRIFT_SCORES
@@ -110,6 +110,10 @@ def test_an_accepted_change_is_the_new_normal(
     uri = _lake(tmp_path, tampered(record, "2022-06-10", lambda p: p * 0.8), reference)
     found = [line["event"] for line in _replay(uri, capsys) if line["event"]]
     assert found
+    since = found[0]["data"]["cause"]["evidence"]["since"]
+    lake, as_of = Lake(uri), np.datetime64(TO.removesuffix("Z"), "s")
+    told = level_changes.told(lake, [SITE.park_id], as_of, lake.version(DRIFT_SCORES))
+    assert told[SITE.park_id] >= np.datetime64(since, "s")  # for training
     words = ["accept", "--lake-uri", uri, "--park", SITE.park_id, "--change-at", "2022-06-10", "--as-of", TO]
     assert main(words, {}) == 0
     said = json.loads(capsys.readouterr().out)
