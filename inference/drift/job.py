@@ -299,7 +299,10 @@ def _told(lake: Lake, lines: Sequence[Line], post: Post | None, dry_run: bool) -
         if event is not None and event["id"] in covered:
             event = by_cause[event["data"]["cause"]["likely"]]
         sent_as = event["id"] if event else None
-        also = line.also if dry_run else (*line.also, *quarantining.after(lake, line.event, line.also, sent_as))
+        also = line.also
+        if not dry_run:
+            also += _corrected(lake, line)
+            also += quarantining.after(lake, line.event, also, sent_as)
         told.append(replace(line, also=also, event=event, event_id=sent_as))
     if not dry_run:
         history.keep(lake, lines)  # each with its own event, not that of the fleet
@@ -314,6 +317,13 @@ def _told(lake: Lake, lines: Sequence[Line], post: Post | None, dry_run: bool) -
         return
     for line in told:
         yield replace(line, delivered=outcome.get(line.event_id)) if line.event_id else line
+
+
+def _corrected(lake: Lake, line: Line) -> tuple[dict[str, Any], ...]:
+    if line.status != OK or line.reference_id is None:
+        return ()
+    at = np.datetime64(line.checked_at.removesuffix("Z"), "s")
+    return quarantining.corrected(lake, line.park_id, line.day, line.reference_id, at)
 
 
 def _described(reference: Reference, status: str) -> dict[str, Any]:

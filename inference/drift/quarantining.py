@@ -42,6 +42,14 @@ def after(
     return ()
 
 
+def corrected(lake: Lake, park_id: str, day: str, reference_id: str, at: np.datetime64) -> tuple[dict[str, Any], ...]:
+    """The clearance of what a rule found before `day` was over, now that the whole of it shows nothing."""
+    opened_by = events.event_id(park_id, day)
+    if not any(hold.event_id == opened_by for hold in _open(lake, park_id)):
+        return ()
+    return (events.corrected(park_id, day, reference_id, at),)
+
+
 def _end(lake: Lake, cleared: dict[str, Any]) -> None:
     park_id = cleared["subject"]
     for hold in _open(lake, park_id):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,6 @@ def _after_outage(record: ParkRecord) -> ParkRecord:
 
 
 def _lake(folder: Path, record: ParkRecord, reference: Reference) -> str:
-    from datetime import UTC, datetime
-
     from inference.drift import store
 
     lake = Lake(str(folder))
@@ -80,6 +79,22 @@ def test_what_only_hard_rules_watch_is_given_back_too(tmp_path: Path, capsys: py
     assert (cleared["data"]["opened_by"], cleared["data"]["sound_from"]) == (first["id"], str(BACK))
     (hold,) = holds.read(Lake(uri))
     assert (hold.event_id, hold.state) == (first["id"], holds.ENDED)
+
+
+def test_what_was_found_within_a_day_and_is_not_in_its_corrected_data_is_given_back(
+    tmp_path: Path, record: ParkRecord, reference: Reference, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = _lake(tmp_path, record, reference)
+    day, park = "2022-06-12", SITE.park_id
+    opened_by, noon = events.event_id(park, day), datetime(2022, 6, 12, 20, tzinfo=UTC)
+    holds.add(Lake(uri), holds.Entry(opened_by, park, holds.HELD, noon, noon - timedelta(hours=8), cause="outage"))
+    also = [event for line in _replay(uri, capsys) for event in line["also"]]
+    ((kind, data),) = [(event["type"], event["data"]) for event in also]
+    assert (kind, data["reason"], data["opened_by"]) == (events.CLEARED_TYPE, "corrected", opened_by)
+    (hold,) = holds.read(Lake(uri))
+    assert (hold.state, hold.end) == (holds.ENDED, hold.begin)
+    noons = np.datetime64("2022-06-12T19:00:00", "s") + np.arange(2) * np.timedelta64(3600, "s")
+    assert not np.isnan(records.load(Lake(uri), park).truth(noons, healthy=True)).any()
 
 
 def test_a_dry_run_leaves_no_trace(
