@@ -76,6 +76,7 @@ PUBLIC = {
         "keys_of",
         "latest_entry",
         "latest_etags",
+        "newest_time",
         "parks",
         "prune",
         "read",
