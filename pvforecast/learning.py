@@ -30,6 +30,7 @@ from pvforecast.lake.store import of_parks
 from pvforecast.lake.tables import DRIFT_SCORES, GENERATION, WEATHER, features
 from pvforecast.model import bundle as bundles
 from pvforecast.model.bundle import Bundle
+from pvforecast.model.levels import Change
 from pvforecast.model.recipe import Recipe
 from pvforecast.model.training import drawn, train
 from pvforecast.objects import ObjectStore
@@ -417,7 +418,7 @@ def _origin(reason: str, event_id: str, actor: str, pipeline_run: str) -> dict[s
 
 def _told(
     lake: Lake, parks: Sequence[str], as_of: np.datetime64, table_versions: Mapping[str, Any]
-) -> dict[str, np.datetime64]:
+) -> dict[str, Change]:
     """Of a run that began before the scores were among its tables: nothing."""
     return level_changes.told(lake, parks, as_of, int(table_versions.get(DRIFT_SCORES.name, -1)))
 

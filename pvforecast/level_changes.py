@@ -13,12 +13,13 @@ import numpy as np
 
 from pvforecast.lake.store import Lake
 from pvforecast.lake.tables import DRIFT_SCORES
+from pvforecast.model.levels import Change
 
 LEVEL = "level"
 
 
-def told(lake: Lake, parks: Sequence[str], as_of: np.datetime64, version: int) -> dict[str, np.datetime64]:
-    """Park -> since when its level is another, as it was found last.
+def told(lake: Lake, parks: Sequence[str], as_of: np.datetime64, version: int) -> dict[str, Change]:
+    """Park -> since when its level is another, and what it is of that before, as it was found last.
 
     Parameters
     ----------
@@ -29,4 +30,7 @@ def told(lake: Lake, parks: Sequence[str], as_of: np.datetime64, version: int) -
     frame = lake.read(DRIFT_SCORES, park_ids=parks, version=version).to_pandas(use_threads=False)
     known_by = datetime.fromtimestamp(int(as_of.astype("datetime64[s]").astype(np.int64)), UTC)
     found = frame[(frame.kind == LEVEL) & (frame.checked_at <= known_by)].sort_values(["checked_at", "day"])
-    return {str(row.park_id): np.datetime64(str(row.day), "s") for row in found.itertuples()}
+    return {
+        str(row.park_id): Change(np.datetime64(str(row.day), "s"), float(row.value))
+        for row in found[found.value > 0.0].itertuples()
+    }

@@ -149,9 +149,9 @@ def cleared(check: Check) -> dict[str, Any]:
     return _told(CLEARED_TYPE, check.park_id, str(check.day), check.checked_at, check.reference.reference_id, data)
 
 
-def corrected(park_id: str, day: str, reference_id: str, at: np.datetime64) -> dict[str, Any]:
+def corrected(park_id: str, day: str, opened_by: str, reference_id: str, at: np.datetime64) -> dict[str, Any]:
     """The CloudEvent of a day on which a rule fired before it was over, and whose corrected data show nothing."""
-    data = {"since": day, "reason": "corrected", "opened_by": event_id(park_id, day), "sound_from": day}
+    data = {"since": day, "reason": "corrected", "opened_by": opened_by, "sound_from": day}
     return _told(CLEARED_TYPE, park_id, day, at, reference_id, data)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from inference.drift import events
 from inference.drift.causes import FIX_DATA
 from inference.drift.days import starts
+from inference.drift.fleet import SUBJECT
 from pvforecast import holds
 from pvforecast.holds import ENDED, HELD, Entry, Hold
 from pvforecast.lake import Lake, records
@@ -44,10 +45,14 @@ def after(
 
 def corrected(lake: Lake, park_id: str, day: str, reference_id: str, at: np.datetime64) -> tuple[dict[str, Any], ...]:
     """The clearance of what a rule found before `day` was over, now that the whole of it shows nothing."""
-    opened_by = events.event_id(park_id, day)
-    if not any(hold.event_id == opened_by for hold in _open(lake, park_id)):
-        return ()
-    return (events.corrected(park_id, day, reference_id, at),)
+    first, last = _hours(lake, park_id, day, day)
+    next_day = str(np.datetime64(day) + np.timedelta64(1, "D"))  # a fleet's event has the newest of its parks' days
+    for hold in _open(lake, park_id):
+        of_fleet = {events.event_id(f"{SUBJECT}|{hold.cause}", of) for of in (day, next_day)}
+        within = first <= hold.begin <= last
+        if hold.event_id == events.event_id(park_id, day) or (within and hold.event_id in of_fleet):
+            return (events.corrected(park_id, day, hold.event_id, reference_id, at),)
+    return ()
 
 
 def _end(lake: Lake, cleared: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ job has told of one, a few days will do: there is one place to look at, and it h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,13 +40,14 @@ class Change:
     factor: float
 
 
-def find(rows: Rows, median: Floats, told: Mapping[str, np.datetime64] | None = None) -> dict[str, Change]:
+def find(rows: Rows, median: Floats, told: Mapping[str, Change] | None = None) -> dict[str, Change]:
     """Lasting changes of level, by park.
 
     Parameters
     ----------
     median : forecast of each row by a model that has not seen its day, fraction of capacity. Shape [n].
-    told : park id -> since when its level is said to be another. The rows decide whether it is, and by how much.
+    told : park id -> since about when its level is said to be another, and by how much. Only its direction is believed;
+        the rows decide whether it is so, and the size.
     """
     told = told or {}
     index = columns.column(rows.features, rows.spec.names, "clear_sky_index")
@@ -58,7 +59,7 @@ def find(rows: Rows, median: Floats, told: Mapping[str, np.datetime64] | None = 
         days, ratio = _daily(rows.valid_at[own].astype("datetime64[D]"), rows.target[own], median[own])
         change = _found(days, ratio)
         if change is None and park in told:
-            change = _confirmed(days, ratio, told[park].astype("datetime64[D]"))
+            change = _confirmed(days, ratio, told[park])
         if change is not None:
             found[str(park)] = change
     return found
@@ -84,44 +85,55 @@ def _daily(day: Days, target: Floats, median: Floats) -> tuple[Days, Floats]:
 
 def _found(days: Days, ratio: Floats) -> Change | None:
     """The surest change of the last days, if it is one."""
-    splits = range(_MIN_DAYS, len(days) - _MIN_DAYS + 1)
-    recent = [split for split in splits if days[-1] - days[split] <= np.timedelta64(_LAST_DAYS, "D")]
+    splits = _recent(days, range(_MIN_DAYS, len(days) - _MIN_DAYS + 1))
 
     def error(before: Floats, after: Floats) -> float:
         return _variance(before) / len(before) + _variance(after) / len(after)
 
-    return _surest(days, ratio, recent, _SURE, error)
+    step, score, split = _surest(ratio, splits, error)
+    return _change(days, split, step) if score >= _SURE else None
 
 
-def _confirmed(days: Days, ratio: Floats, since: np.datetime64) -> Change | None:
-    """The change of about `since`, if the days after it bear it out."""
-    away = (days - since).astype(int)
-    splits = range(_MIN_DAYS, len(days) - _MIN_TOLD_DAYS + 1)
+def _confirmed(days: Days, ratio: Floats, told: Change) -> Change | None:
+    """The change of about the day that was told, if the days after it bear it out.
+
+    Few days: what they say is believed the less, the less sure it is.
+    """
+    away = (days - told.at.astype("datetime64[D]")).astype(int)
+    splits = _recent(days, range(_MIN_DAYS, len(days) - _MIN_TOLD_DAYS + 1))
     near = [split for split in splits if _AROUND[0] <= away[split] <= _AROUND[1]]
 
     def error(before: Floats, after: Floats) -> float:
         return _variance(before) * (1.0 / len(before) + 1.0 / len(after))  # a few days have no spread to speak of
 
-    return _surest(days, ratio, near, _SURE_IF_TOLD, error)
+    step, score, split = _surest(ratio, near, error)
+    if score < _SURE_IF_TOLD or (step > 0.0) != (told.factor > 1.0):
+        return None
+    return _change(days, split, step * (1.0 - score**-2))
 
 
-def _surest(
-    days: Days, ratio: Floats, splits: Sequence[int], sure: float, error: Callable[[Floats, Floats], float]
-) -> Change | None:
-    best: tuple[float, int] | None = None
+def _recent(days: Days, splits: Iterable[int]) -> list[int]:
+    return [split for split in splits if days[-1] - days[split] <= np.timedelta64(_LAST_DAYS, "D")]
+
+
+def _surest(ratio: Floats, splits: Sequence[int], error: Callable[[Floats, Floats], float]) -> tuple[float, float, int]:
+    """The logarithmic step that is surest, in how many standard errors it is so, and before which day it lies."""
+    best = (0.0, 0.0, 0)
     for split in splits:
         before, after = ratio[:split], ratio[split:]
         # Medians: single bad days are no level. Days in a row resemble each other: three of them count as one.
-        step = abs(float(np.median(after) - np.median(before)))
-        score = step / max(float(np.sqrt(3.0 * error(before, after))), 1e-6)
-        if best is None or score > best[0]:
-            best = (score, split)
-    if best is None or best[0] < sure:
-        return None
-    factor = float(np.exp(np.median(ratio[best[1] :]) - np.median(ratio[: best[1]])))
+        step = float(np.median(after) - np.median(before))
+        score = abs(step) / max(float(np.sqrt(3.0 * error(before, after))), 1e-6)
+        if score > best[1]:
+            best = (step, score, split)
+    return best
+
+
+def _change(days: Days, split: int, step: float) -> Change | None:
+    factor = float(np.exp(step))
     if not _LEAST <= abs(factor - 1.0) <= _MOST:
         return None
-    return Change(days[best[1]].astype("datetime64[s]"), round(factor, 4))
+    return Change(days[split].astype("datetime64[s]"), round(factor, 4))
 
 
 def _variance(values: Floats) -> float:

@@ -18,6 +18,7 @@ from pvforecast.known import Floats
 from pvforecast.model import calibration, columns, corrector, ensemble, levels, snow, widths
 from pvforecast.model.bundle import Bundle, centre
 from pvforecast.model.corrector import Corrector
+from pvforecast.model.levels import Change
 from pvforecast.model.recipe import Recipe
 from pvforecast.portfolio import Dependence
 from pvforecast.portfolio.fitting import Forecasts
@@ -36,7 +37,7 @@ def train(
     as_of: np.datetime64,
     info: dict[str, Any] | None = None,
     places: Mapping[str, tuple[float, float]] | None = None,
-    told: Mapping[str, np.datetime64] | None = None,
+    told: Mapping[str, Change] | None = None,
 ) -> Bundle:
     """Fit and calibrate on everything known at `as_of`.
 
@@ -49,7 +50,7 @@ def train(
     Parameters
     ----------
     places : park id -> latitude and longitude, degrees, where the bundle is to know how the parks' errors go together.
-    told : park id -> since when the drift job has found its level to be another.
+    told : park id -> since when, and by how much, the drift job has found its level to be another.
 
     Raises
     ------

@@ -10,6 +10,7 @@ import pandas as pd
 from pvforecast import level_changes
 from pvforecast.lake import Lake, versions
 from pvforecast.lake.tables import DRIFT_SCORES
+from pvforecast.model.levels import Change
 
 AS_OF = np.datetime64("2026-03-20T12:00:00", "s")
 
@@ -30,7 +31,7 @@ def test_the_newest_that_was_known_then_counts(tmp_path: Path) -> None:
     ]  # fmt: skip
     lake.append_new(DRIFT_SCORES, pd.DataFrame(rows))
     known = level_changes.told(lake, ["a", "b", "c"], AS_OF, lake.version(DRIFT_SCORES))
-    assert {park: str(day) for park, day in known.items()} == {
+    assert {park: str(change.at) for park, change in known.items()} == {
         "a": "2026-03-10T00:00:00", "b": "2026-03-02T00:00:00",
     }  # fmt: skip
 
@@ -42,7 +43,7 @@ def test_a_run_sees_the_version_it_began_with(tmp_path: Path) -> None:
     first = lake.version(DRIFT_SCORES)
     lake.append_new(DRIFT_SCORES, pd.DataFrame([_row("a", "2026-03-05", "2026-03-09T12:00")]))
     seen = [level_changes.told(lake, ["a"], AS_OF, version) for version in (before, first)]
-    assert seen == [{}, {"a": np.datetime64("2026-03-01", "s")}]
+    assert seen == [{}, {"a": Change(np.datetime64("2026-03-01", "s"), 0.9)}]
 
 
 def test_a_bundle_s_reference_holds_what_it_was_told(tmp_path: Path) -> None:

@@ -16,8 +16,11 @@ BEGIN = np.datetime64("2013-03-01T15:00:00", "s")
 CHANGED = BEGIN + 70 * 24 * HOUR
 
 
-def simulated(seed: int = 1) -> tuple[Rows, np.ndarray]:
-    """Six bright hours a day of two parks, forecast without bias with errors that last a day; and the forecast."""
+def simulated(seed: int = 1, noise: float = 0.03, alike: float = 0.0) -> tuple[Rows, np.ndarray]:
+    """Six bright hours a day of two parks, forecast without bias with errors that last a day; and the forecast.
+
+    `alike`: the correlation of a day's error with that of the day before.
+    """
     rng = np.random.default_rng(seed)
     n = DAYS * 6
     valid = np.concatenate([BEGIN + day * 24 * HOUR + np.arange(6) * HOUR for day in range(DAYS)])
@@ -25,7 +28,10 @@ def simulated(seed: int = 1) -> tuple[Rows, np.ndarray]:
     features[:, DEFAULT_SPEC.names.index("clear_sky_index")] = 1.0
     park = np.repeat(np.array(["a", "b"], object), n)
     median = np.tile(np.full(n, 0.5), 2)
-    target = median * np.exp(np.repeat(rng.normal(0, 0.03, 2 * DAYS), 6))
+    error = rng.normal(0, noise, 2 * DAYS)
+    for day in range(1, 2 * DAYS):
+        error[day] = alike * error[day - 1] + np.sqrt(1 - alike**2) * error[day]
+    target = median * np.exp(np.repeat(error, 6))
     both = np.tile(valid, 2)
     return Rows(DEFAULT_SPEC, park, both - 6 * HOUR, both, features, target, np.ones(2 * n, bool)), median
 
@@ -71,21 +77,38 @@ FEW_DAYS_AGO = BEGIN + (DAYS - 5) * 24 * HOUR
 def test_a_change_that_was_told_of_is_measured_after_days(factor: float, late: int) -> None:
     rows, median = simulated()
     new = (rows.park_id == "a") & (rows.valid_at >= FEW_DAYS_AGO)
-    found = levels.find(changed(rows, new, factor), median, {"a": FEW_DAYS_AGO - late * 24 * HOUR})
+    found = levels.find(changed(rows, new, factor), median, {"a": Change(FEW_DAYS_AGO - late * 24 * HOUR, factor)})
     assert set(found) == {"a"}
     assert found["a"].factor == pytest.approx(factor, abs=0.04)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_the_days_do_not_bear_out_changes_nothing(seed: int) -> None:
-    assert levels.find(*simulated(seed), {"a": FEW_DAYS_AGO, "nowhere": FEW_DAYS_AGO}) == {}
+    assert levels.find(*simulated(seed), {park: Change(FEW_DAYS_AGO, 0.9) for park in ("a", "nowhere")}) == {}
 
 
 @pytest.mark.parametrize("told", [BEGIN + (DAYS - 1) * 24 * HOUR, BEGIN - 400 * 24 * HOUR, BEGIN + 400 * 24 * HOUR])
 def test_a_change_too_young_or_out_of_reach_is_left_alone(told: np.datetime64) -> None:
     rows, median = simulated()
     new = (rows.park_id == "a") & (rows.valid_at >= BEGIN + (DAYS - 1) * 24 * HOUR)
-    assert levels.find(changed(rows, new, 0.8), median, {"a": told}) == {}
+    assert levels.find(changed(rows, new, 0.8), median, {"a": Change(told, 0.8)}) == {}
+
+
+def test_few_healthy_parks_that_were_told_of_a_loss_get_one() -> None:
+    told = {park: Change(BEGIN + (DAYS - 8) * 24 * HOUR, 0.9) for park in ("a", "b")}
+    found = [
+        change.factor
+        for seed in range(40)
+        for change in levels.find(*simulated(seed, noise=0.085, alike=0.3), told).values()  # a real park's noise
+    ]
+    assert len(found) <= 8
+    assert all(0.8 < factor < 1.0 for factor in found)
+
+
+def test_a_loss_that_was_told_of_is_never_a_rise() -> None:
+    rows, median = simulated()
+    new = (rows.park_id == "a") & (rows.valid_at >= FEW_DAYS_AGO)
+    assert levels.find(changed(rows, new, 1.12), median, {"a": Change(FEW_DAYS_AGO, 0.9)}) == {}
 
 
 def test_what_a_park_did_before_is_brought_to_its_new_level_and_the_others_are_not_touched() -> None:
