@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from pvforecast.lake.store import Lake
+from pvforecast.lake.store import Lake, among
 from pvforecast.lake.tables import DRIFT_SCORES
 from pvforecast.model.levels import Change
 
@@ -27,10 +27,16 @@ def told(lake: Lake, parks: Sequence[str], as_of: np.datetime64, version: int) -
     """
     if version < 0:
         return {}
-    frame = lake.read(DRIFT_SCORES, park_ids=parks, version=version).to_pandas(use_threads=False)
     known_by = datetime.fromtimestamp(int(as_of.astype("datetime64[s]").astype(np.int64)), UTC)
-    found = frame[(frame.kind == LEVEL) & (frame.checked_at <= known_by)].sort_values(["checked_at", "day"])
+    found = lake.query(  # few of very many rows
+        DRIFT_SCORES,
+        f"SELECT park_id, day, value, checked_at FROM t WHERE kind = '{LEVEL}' AND value > 0"
+        f" AND {among('park_id', parks)} ORDER BY checked_at, day",
+        version=version,
+    )
+    rows = [] if found is None else found.to_pylist()
     return {
-        str(row.park_id): Change(np.datetime64(str(row.day), "s"), float(row.value))
-        for row in found[found.value > 0.0].itertuples()
+        row["park_id"]: Change(np.datetime64(row["day"], "s"), row["value"])
+        for row in rows
+        if row["checked_at"] <= known_by
     }
