@@ -133,7 +133,7 @@ def trained() -> Series:
         for number in range(FOLDS):
             tested = fold == number
             bundle = train(rows.where(~tested), recipe, until)
-            quantiles = bundle.predict(rows.features[tested]).astype(float)
+            quantiles = bundle.predict(rows.features[tested], park_id=rows.park_id[tested]).astype(float)
             loss[tested] = metrics.pinball(rows.target[tested], quantiles, bundle.quantiles)
         _, at = np.unique(day, return_inverse=True)
         losses[name], hours = np.bincount(at, loss), np.bincount(at).astype(float)

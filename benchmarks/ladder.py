@@ -79,7 +79,8 @@ def score(model: Bundle, park: ParkRecord, rung: Rung) -> dict[str, float]:
     for issued_at in np.arange(TRAINED_UNTIL + 24 * HOUR, TESTED_UNTIL, EVERY):
         hours = features.horizon(issued_at, HORIZON)
         day = features.daylight(park.site, hours)
-        told.append(model.predict(features.build_known(model.spec, rung(park, issued_at), issued_at, hours))[day])
+        rows = features.build_known(model.spec, rung(park, issued_at), issued_at, hours)
+        told.append(model.predict(rows, park_id=[park.site.park_id] * len(rows))[day])
         truth.append(park.truth(hours)[day] / park.site.ac_capacity_kw)
     quantiles, target = np.concatenate(told).astype(np.float64), np.clip(np.concatenate(truth), 0.0, 1.0)
     metered = ~np.isnan(target)

@@ -1,7 +1,8 @@
 """What transformer and predictor say to each other over gRPC v2 (Open Inference Protocol).
 
-Request:  tensor `features` FP32 [n, f], parameter `spec_hash`; parameter `explain` where contributions are wanted too;
-          parameter `bundle_id` where a bundle that served before shall answer, not the one that serves now.
+Request:  tensor `features` FP32 [n, f], parameter `spec_hash`; parameter `parks`: whose rows they are; `explain` where
+          contributions are wanted too; `bundle_id` where a bundle that served before shall answer, not the one that
+          serves now. Without `parks` rows are answered as those of the fleet's average.
 Response: tensor `quantiles` FP32 [n, q], fraction of `ac_capacity_kw`, ascending; parameters `bundle_id`,
           `model_version`, `spec_hash`, `trained_until`, `quantile_levels` and `band_width` (JSON).
           Where asked: tensor `contributions` FP32 [n, groups + 1], same unit, the base last; parameters
@@ -18,6 +19,7 @@ MODEL_NAME = "pv-forecast"
 FEATURES = "features"
 QUANTILES = "quantiles"
 SPEC_HASH = "spec_hash"
+PARKS = "parks"  # a JSON list of [park id, rows], in the order of the rows
 TRAINED_UNTIL = "trained_until"  # ISO, UTC: what happened before it was in the training data
 BUNDLE_ID = "bundle_id"
 MODEL_VERSION = "model_version"

@@ -22,6 +22,7 @@ from pvforecast.errors import InvalidInput
 from pvforecast.features import Features, FeatureSpec
 from pvforecast.known import Floats, Known, Times
 from pvforecast.model.bundle import Bundle, centre
+from pvforecast.model.effects import ParkIds
 
 GROUPS = ("weather", "sun", "recent output", "calendar", "park facts", "other")
 """In the order in which they are told. `other` holds features of a spec newer than this list."""
@@ -123,13 +124,16 @@ def levels_of(bundle: Bundle) -> tuple[float, ...]:
     return bundle.ensemble.levels
 
 
-def contributions(bundle: Bundle, features: Features, level: float) -> npt.NDArray[np.float32]:
+def contributions(
+    bundle: Bundle, features: Features, level: float, park_id: ParkIds | None = None
+) -> npt.NDArray[np.float32]:
     """SHAP values of the boosted model of one level, and of the correction by recent output, which moves all levels.
 
     Parameters
     ----------
     features : float32, shape [n, len(spec)].
     level : one of `levels_of`.
+    park_id : whose row each is, as for `Bundle.predict`.
 
     Returns
     -------
@@ -149,7 +153,7 @@ def contributions(bundle: Bundle, features: Features, level: float) -> npt.NDArr
         )
     shap = bundle.contributions(features)[:, levels.index(level)]
     if bundle.corrector is not None:
-        raw = bundle.ensemble.quantiles(features, bundle.quantiles)
+        raw = bundle.raw(features, park_id)
         shap[:, :-1] += bundle.corrector.contributions(features, centre(raw, bundle.quantiles))
     return shap
 
@@ -164,10 +168,10 @@ def grouped(spec: FeatureSpec, shap: npt.NDArray[np.float32]) -> dict[str, Float
     }
 
 
-def median_by_group(bundle: Bundle, features: Features) -> Contributions:
-    """Of the level nearest to the median that XGBoost was trained for; `features` as for `contributions`."""
+def median_by_group(bundle: Bundle, features: Features, park_id: ParkIds | None = None) -> Contributions:
+    """Of the level nearest to the median that XGBoost was trained for; parameters as of `contributions`."""
     level = min(levels_of(bundle), key=lambda one: (abs(one - 0.5), one))
-    shap = contributions(bundle, features, level)
+    shap = contributions(bundle, features, level, park_id)
     by_group = grouped(bundle.spec, shap)
     values = np.column_stack([*by_group.values(), shap[:, -1]]).astype(np.float32)
     return Contributions(level, tuple(by_group), values)
@@ -191,9 +195,10 @@ def explain(bundle: Bundle, known: Known, issued_at: np.datetime64, hours: int, 
         )
     valid_at = fx.horizon(issued_at, hours, known.site.period)
     rows = fx.build_known(bundle.spec, known, issued_at, valid_at)
-    shap = contributions(bundle, rows, level)
+    park_id = [known.site.park_id] * len(rows)
+    shap = contributions(bundle, rows, level, park_id)
     capacity = known.site.ac_capacity_kw
-    answered = bundle.predict(rows)[:, bundle.quantiles.index(level)].astype(np.float64)
+    answered = bundle.predict(rows, park_id=park_id)[:, bundle.quantiles.index(level)].astype(np.float64)
     answered = np.where(fx.daylight(known.site, valid_at, known.site.period), answered, 0.0)
     return Explanation(
         known.site.park_id,

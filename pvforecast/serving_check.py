@@ -91,7 +91,8 @@ def _compare(store: ObjectStore, bundle: Bundle, prediction: dict[str, Any]) -> 
     issued_at = np.datetime64(prediction["issued_at"].removesuffix("Z"), "s")
     hours = np.array([text.removesuffix("Z") for text in prediction["valid_at"]], "datetime64[s]")
     capacity = known.site.ac_capacity_kw
-    ours = bundle.predict(features.build_known(bundle.spec, known, issued_at, hours)).astype(np.float64) * capacity
+    rows = features.build_known(bundle.spec, known, issued_at, hours)
+    ours = bundle.predict(rows, park_id=[park] * len(rows)).astype(np.float64) * capacity
     ours[~features.daylight(known.site, hours, known.site.period)] = 0.0
     served = prediction["possible_kw"] or prediction["power_kw"]
     theirs = np.array([served[str(level)] for level in bundle.quantiles]).T

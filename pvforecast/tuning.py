@@ -145,7 +145,7 @@ def loss(rows: Rows, recipe: Recipe, fold: Fold) -> float:
         & ~np.isnan(rows.target)
         & rows.daylight
     )
-    quantiles = bundle.predict(tested.features).astype(np.float64)
+    quantiles = bundle.predict(tested.features, park_id=tested.park_id).astype(np.float64)
     return float(np.mean(metrics.pinball(tested.target, quantiles, bundle.quantiles)))
 
 

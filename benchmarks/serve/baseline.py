@@ -104,7 +104,7 @@ def _physics(park: Park, hours: pd.DatetimeIndex) -> pd.DataFrame:
 def answer(park: Park, bundle: Bundle, hours: int) -> dict[str, Any]:
     """One forecast in kW."""
     rows = features(park, hours, bundle.spec.names)
-    kw = bundle.predict(rows.to_numpy(), bundle.spec.hash) * park.site.ac_capacity_kw
+    kw = bundle.predict(rows.to_numpy(), bundle.spec.hash, [park.site.park_id] * hours) * park.site.ac_capacity_kw
     levels = {str(level): kw[:, at].round(4).tolist() for at, level in enumerate(bundle.quantiles)}
     valid_at = pd.date_range(park.issued_at.ceil("h"), periods=hours, freq="h")
     return {"park_id": park.site.park_id, "valid_at": [one.isoformat() for one in valid_at], "power_kw": levels}

@@ -58,7 +58,7 @@ def _differences(store: ObjectStore, logged: dict[str, Any]) -> list[str]:
     if logged["weather"] is not None:
         known = _with_weather(known, logged["weather_source"], logged["weather"], issued_at)
     again = features.build_known(bundle.spec, known, issued_at, hours)
-    quantiles = bundle.predict(again, logged["spec_hash"]).astype("<f4", copy=False)
+    quantiles = bundle.predict(again, logged["spec_hash"], [logged["park_id"]] * len(hours)).astype("<f4", copy=False)
     served = np.frombuffer(base64.b64decode(logged["quantiles_fraction"]), "<f4").reshape(len(hours), -1)
     digests = [hashlib.blake2b(line.astype("<f4", copy=False).tobytes(), digest_size=8).hexdigest() for line in again]
     found = []

@@ -26,6 +26,7 @@ from inference.protocol import (
     MAX_ROWS,
     MODEL_NAME,
     MODEL_VERSION,
+    PARKS,
     QUANTILE_LEVELS,
     QUANTILES,
     SPEC_HASH,
@@ -36,12 +37,14 @@ from inference.protocol import (
 from pvforecast import explaining
 from pvforecast.errors import InvalidInput, NoChampion, SpecMismatch
 from pvforecast.features import Features
+from pvforecast.model.effects import ParkIds
 
 R = TypeVar("R")
 A = TypeVarTuple("A")
 
 ROWS = metrics.counter("pvf_predict_rows_total")
 DURATION = metrics.histogram("pvf_predict_duration_seconds")
+_PARKS_HINT = "a JSON list of [park id, number of rows], in the order of the rows"
 _FEW_ROWS = 400
 """So many are predicted in the event loop: one request after the other is sooner done than two that share a core."""
 
@@ -73,14 +76,15 @@ class Predictor(Model):  # type: ignore[misc]  # kserve is untyped
 
     async def predict(self, payload: InferRequest, headers: object = None) -> InferResponse:  # noqa: ARG002  # KServe passes them
         features, spec_hash = read_request(payload)
+        park_id = read_parks(payload, len(features))
         loaded = await self._wanted(_text(payload, BUNDLE_ID))
         ROWS.inc(len(features))
         try:
             with DURATION.time():
                 if len(features) <= _FEW_ROWS:
-                    quantiles = loaded.bundle.predict(features, spec_hash)
+                    quantiles = loaded.bundle.predict(features, spec_hash, park_id)
                 else:
-                    quantiles = await self._in_thread(loaded.bundle.predict, features, spec_hash)
+                    quantiles = await self._in_thread(loaded.bundle.predict, features, spec_hash, park_id)
         except SpecMismatch as error:
             raise RefusedError(Refusal(error.code, str(error), loaded.bundle.spec.hash)) from error
         output = InferOutput(QUANTILES, list(quantiles.shape), "FP32")
@@ -99,7 +103,7 @@ class Predictor(Model):  # type: ignore[misc]  # kserve is untyped
                 raise InvalidInput(
                     f"{len(features)} rows", field=EXPLAIN, hint=f"explain at most {MAX_EXPLAINED_ROWS} rows at once"
                 )
-            explained = await self._in_thread(explaining.median_by_group, loaded.bundle, features)
+            explained = await self._in_thread(explaining.median_by_group, loaded.bundle, features, park_id)
             outputs.append(InferOutput(CONTRIBUTIONS, list(explained.values.shape), "FP32"))
             outputs[-1].set_data_from_numpy(explained.values)
             parameters |= {CONTRIBUTION_GROUPS: json.dumps(explained.groups), EXPLAINED_LEVEL: str(explained.level)}
@@ -150,6 +154,26 @@ def read_request(payload: InferRequest) -> tuple[Features, str]:
     if not spec_hash:
         raise InvalidInput("this request parameter is missing", field=SPEC_HASH, hint="the hash of the feature spec")
     return features, spec_hash
+
+
+def read_parks(payload: InferRequest, rows: int) -> ParkIds | None:
+    """The park of each row; None where the request does not say. Shape [rows].
+
+    Raises
+    ------
+    InvalidInput
+        it is no list of parks and their rows, or of another number of rows.
+    """
+    text = _text(payload, PARKS)
+    if not text:
+        return None
+    try:
+        counts = [(str(park), int(count)) for park, count in json.loads(text)]
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(f"cannot be read: {error}", field=PARKS, hint=_PARKS_HINT) from error
+    if sum(count for _, count in counts) != rows or any(count < 1 for _, count in counts):
+        raise InvalidInput(f"not the {rows} rows of the features", field=PARKS, hint=_PARKS_HINT)
+    return [park for park, count in counts for _ in range(count)]
 
 
 def _text(payload: InferRequest, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import grpc
@@ -23,6 +24,7 @@ from inference.protocol import (
     MODEL_LOADING,
     MODEL_NAME,
     MODEL_VERSION,
+    PARKS,
     QUANTILE_LEVELS,
     SPEC_HASH,
     TRAINED_UNTIL,
@@ -105,6 +107,7 @@ class PredictorClient:
         features: Features,
         spec_hash: str,
         request_id: str,
+        parks: Sequence[tuple[str, int]] = (),
         *,
         explain: bool = False,
         bundle_id: str | None = None,
@@ -113,6 +116,7 @@ class PredictorClient:
 
         Parameters
         ----------
+        parks : id and number of rows of each park, in the order of the rows.
         bundle_id : of a model that served before, which shall answer.
 
         Raises
@@ -131,6 +135,7 @@ class PredictorClient:
             inputs=[tensor],
             raw_input_contents=[features.astype("<f4", copy=False).tobytes()],
             parameters={SPEC_HASH: pb.InferParameter(string_param=spec_hash)}
+            | ({PARKS: pb.InferParameter(string_param=json.dumps(parks))} if parks else {})
             | ({EXPLAIN: pb.InferParameter(bool_param=True)} if explain else {})
             | ({BUNDLE_ID: pb.InferParameter(string_param=bundle_id)} if bundle_id else {}),
         )

@@ -190,7 +190,12 @@ class Transformer(Model):  # type: ignore[misc]  # kserve is untyped
             try:
                 with HOP.labels("predictor").time():
                     inference = await self._client.infer(
-                        np.concatenate(rows), header.spec.hash, request_id, explain=explain, bundle_id=bundle_id
+                        np.concatenate(rows),
+                        header.spec.hash,
+                        request_id,
+                        [(question.known.site.park_id, len(of)) for question, of in zip(questions, rows, strict=True)],
+                        explain=explain,
+                        bundle_id=bundle_id,
                     )
             except SpecMoved as moved:
                 if bundle_id is not None:

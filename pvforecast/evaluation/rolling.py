@@ -232,7 +232,7 @@ def forecasts(
 
 def predict(bundle: Bundle, rows: dataset.Rows) -> Floats:
     """Quantiles as they are served: zero when the sun is down. Shape [n, quantiles]."""
-    return np.where(rows.daylight[:, None], bundle.predict(rows.features).astype(np.float64), 0.0)
+    return np.where(rows.daylight[:, None], bundle.predict(rows.features, park_id=rows.park_id).astype(np.float64), 0.0)
 
 
 def uncovered(forecast: ParkForecasts, plan: Plan) -> int:

@@ -32,6 +32,7 @@ from pvforecast.known import Floats
 from pvforecast.model import calibration
 from pvforecast.model.columns import base, column
 from pvforecast.model.corrector import Corrector
+from pvforecast.model.effects import Effects, ParkIds, widened
 from pvforecast.model.ensemble import Ensemble
 from pvforecast.model.forest import QuantileForest
 from pvforecast.model.snow import Snow
@@ -60,6 +61,7 @@ class Bundle:
     info : everything else that `bundle.json` records (trained_until, data versions, parks, recipe, ...).
     dependence : for portfolios; None where it was not learned.
     snow : what becomes of a forecast where snow lies; None where it was not learned.
+    effects : what each park gives beyond what its facts tell; None where it was not learned.
     """
 
     ensemble: Ensemble
@@ -71,14 +73,16 @@ class Bundle:
     info: dict[str, Any] = field(default_factory=dict)
     dependence: Dependence | None = None
     snow: Snow | None = None
+    effects: Effects | None = None
 
-    def predict(self, features: Features, spec_hash: str | None = None) -> Quantiles:
+    def predict(self, features: Features, spec_hash: str | None = None, park_id: ParkIds | None = None) -> Quantiles:
         """Calibrated quantiles of power as a fraction of `ac_capacity_kw`.
 
         Parameters
         ----------
         features : float32, shape [n, len(spec)].
         spec_hash : of the spec the features were built with; checked where given.
+        park_id : whose row each is, shape [n]; None: of a park as the fleet's on average, and known to be so.
 
         Returns
         -------
@@ -95,13 +99,22 @@ class Bundle:
             raise SpecMismatch(f"shape {features.shape}, the model needs [n, {len(self.spec)}]", field="features")
         if len(features) == 0:
             return np.zeros((0, len(self.quantiles)), np.float32)
-        raw = self.ensemble.quantiles(features, self.quantiles)
+        raw = self.raw(features, park_id)
         moved = corrected(raw, features, self.quantiles, self.corrector)
         where = calibration.cells(features, column(features, self.spec.names, LEAD), self.spec.names)
         result = calibration.apply(moved, self.calibration, self.quantiles, where)
         if self.snow is not None:
             result = self.snow.apply(result, centre(result, self.quantiles)[:, 0], lies(features, self.spec.names))
+        if self.effects is not None and park_id is not None:
+            result = widened(result, self.quantiles, self.effects.deviation(features, self.spec.names, park_id))
         return result.astype(np.float32)
+
+    def raw(self, features: Features, park_id: ParkIds | None = None) -> Floats:
+        """The ensemble's quantiles at the park's level, before correction and calibration. Shape [n, quantiles]."""
+        quantiles = self.ensemble.quantiles(features, self.quantiles)
+        if self.effects is None or park_id is None:
+            return quantiles
+        return self.effects.applied(quantiles, features, self.spec.names, park_id)
 
     def contributions(self, features: Features) -> Quantiles:
         """XGBoost's SHAP values of its part of the forecast, fraction of capacity.
@@ -131,6 +144,7 @@ class Bundle:
             "calibration": self.calibration.tolist(),
             "correction": self.corrector.strength if self.corrector else None,
             "snow": asdict(self.snow) if self.snow else None,
+            "effects": self.effects.as_dict() if self.effects else None,
         }
         forests = {"level": self.ensemble.level, "ratio": self.ensemble.ratio}
         golden = {"features": self.golden_features, "quantiles": self.predict(self.golden_features)}
@@ -204,6 +218,7 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
         features, expected = golden["features"].reshape(-1, len(spec)), golden["quantiles"]
         boosted, seen = tuple(info.pop("boosted")), info.pop("seen_declination_deg")
         snow = info.pop("snow", None)  # bundles of before it was learned have none
+        effects = info.pop("effects", None)
         strength = info.pop("correction", None)
         forests = _forests(files["forests.arrow"])
         bundle = Bundle(
@@ -223,6 +238,7 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
             info,
             _dependence(files["dependence.arrow"], uri) if files["dependence.arrow"] else None,
             Snow(tuple(snow["ratios"]), float(snow["share"])) if snow else None,
+            Effects.from_dict(effects) if effects else None,
         )
         again = bundle.predict(features)
         difference = float(np.abs(again - expected.reshape(again.shape)).max(initial=0.0))

@@ -22,6 +22,8 @@ SKY_EDGES = (0.0, 0.4, 0.85)
 """Clear-sky index of the forecast; overcast, broken, clear."""
 RUNGS = ("full", "no recent generation", "no weather", "neither")
 """What a forecast has to go by."""
+BLIND = 2
+"""From this rung on there is no weather."""
 
 SHAPE = (len(RUNGS), len(LEAD_EDGES), len(SKY_EDGES))
 

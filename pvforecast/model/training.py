@@ -15,7 +15,7 @@ from pvforecast.dataset import Rows, known_by
 from pvforecast.errors import NotEnoughData
 from pvforecast.features.snow import lies
 from pvforecast.known import Floats
-from pvforecast.model import calibration, columns, corrector, ensemble, levels, snow, widths
+from pvforecast.model import calibration, columns, corrector, effects, ensemble, levels, snow, widths
 from pvforecast.model.bundle import Bundle, centre
 from pvforecast.model.corrector import Corrector
 from pvforecast.model.levels import Change
@@ -28,6 +28,7 @@ MIN_ROWS = 200
 _MIN_CORRECTED = 500  # rows with recent output, below which nothing is said of their errors
 _GOLDEN_ROWS = 64
 _STRETCH_DAYS = 7
+_APART_ROWS, _APART_GROUPS = 60_000, 3
 _BLIND = 5  # every so many rows, one is calibrated without weather, and another without history
 
 
@@ -42,9 +43,9 @@ def train(
     """Fit and calibrate on everything known at `as_of`.
 
     The days are dealt into `calibration_folds` folds; each is forecast by an ensemble that has not seen it. Where those
-    forecasts show that a park's level has changed for good, what it did before is scaled to what it does now. The
-    correction learns the errors that are left, and the calibration what corrections that had not seen a day leave of
-    its errors. Rows of which it was known
+    forecasts show that a park's level has changed for good, what it did before is scaled to what it does now; what each
+    park gives beyond what its facts tell moves its forecasts (`effects`). The correction learns the errors that are
+    left, and the calibration what corrections that had not seen a day leave of its errors. Rows of which it was known
     that snow lies are forecast so too, but only what is said of snow learns from them.
 
     Parameters
@@ -79,6 +80,11 @@ def train(
     if changes:
         target = np.clip(levels.levelled(known, changes), 0.0, 1.0)
         raw, of_rungs = _unseen(known, target, shown, fold, bare, recipe, of_asked, fold[asked])
+    lit = bare & (calibration.rungs(shown, names) < calibration.BLIND)
+    rows_lit, target_lit = known.where(lit), target[lit]
+    own = effects.fit(rows_lit, target_lit, raw[lit].mean(axis=1), _apart(rows_lit, target_lit, recipe))
+    raw = own.applied(raw, known.features, names, known.park_id)
+    of_rungs = own.applied(of_rungs, of_asked, names, np.tile(known.park_id[asked], len(calibration.RUNGS)))
     correction, shift = _correction(target, shown, raw, fold, bare, recipe)
     golden = np.linspace(0, len(known) - 1, _GOLDEN_ROWS).astype(int)
     where = calibration.cells(shown, known.lead_hours, names)
@@ -106,6 +112,7 @@ def train(
         },
         None if places is None else _dependence(known.where(bare), target[bare], made[bare], recipe, places),
         _snow(known, target, made, lies(shown, names) & ~bare, recipe),
+        own,
     )
 
 
@@ -140,6 +147,18 @@ def drawn(rows: Rows, most: int, seed: int) -> Rows:
     kept = np.zeros(len(rows), bool)
     kept[np.random.default_rng(seed).choice(len(rows), most, replace=False)] = True
     return rows.where(kept)
+
+
+def drawn_evenly(park: npt.NDArray[np.int64], most: int, seed: int) -> npt.NDArray[np.bool_]:
+    """Which of the rows to take so that no park has more than its share of `most`. Shape [n]."""
+    share = max(1, most // (int(park.max(initial=0)) + 1))
+    order = np.random.default_rng(seed).permutation(len(park))
+    by_park = order[np.argsort(park[order], kind="stable")]
+    sizes = np.bincount(park)
+    place = np.arange(len(park)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    taken = np.zeros(len(park), bool)
+    taken[by_park[place < share]] = True
+    return taken
 
 
 def _dependence(
@@ -189,6 +208,27 @@ def _unseen(
         both = fitted.quantiles(np.concatenate([shown[held_out], also[of_also == number]]), recipe.quantiles)
         result[held_out], beside[of_also == number] = np.split(both, [held_out.sum()])
     return result, beside
+
+
+def _apart(rows: Rows, target: Floats, recipe: Recipe) -> Floats | None:
+    """Mean forecast of some rows by an ensemble that has not seen their park; NaN of the others. Shape [n].
+
+    None where there is one park. Few rows are not asked about many: a park of a week says nothing of one of a year.
+    """
+    parks, park = np.unique(rows.park_id.astype(str), return_inverse=True)
+    if len(parks) < 2:
+        return None
+    fair = drawn_evenly(park, _APART_ROWS, recipe.seed)
+    result = np.full(len(rows), np.nan)
+    groups = min(len(parks), _APART_GROUPS)
+    for number in range(groups):
+        left_out = park % groups == number
+        seen, asked = np.flatnonzero(fair & ~left_out), np.flatnonzero(fair & left_out)
+        if len(seen) < max(MIN_ROWS, len(asked) // 2):
+            continue
+        fitted = ensemble.fit(rows.features[seen], target[seen], recipe.spec.names, recipe, seed=number + 1)
+        result[asked] = fitted.quantiles(rows.features[asked], recipe.quantiles).mean(axis=1)
+    return result
 
 
 def _with_less(features: npt.NDArray[np.float32], names: tuple[str, ...]) -> npt.NDArray[np.float32]:

@@ -1,0 +1,198 @@
+"""Parks differ from what their facts tell: learned from their days, and honest about parks with few days or none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pvforecast import dataset
+from pvforecast.dataset import Rows
+from pvforecast.features import DEFAULT_SPEC
+from pvforecast.known import HOUR
+from pvforecast.model import bundle as bundles
+from pvforecast.model import effects
+from pvforecast.model.bundle import Bundle
+from pvforecast.model.effects import USUAL, Effects
+from pvforecast.model.recipe import Recipe
+from pvforecast.model.training import drawn_evenly, train
+from tests.bundles import NOW, record, site
+
+NAMES = DEFAULT_SPEC.names
+NOON, AFTERNOON = 5, 8  # of the ten hours of a day
+LEVELS = (0.1, 0.5, 0.9)
+
+
+def fleet(days: dict[str, int], levels: dict[str, float], slope: float = 0.0, seed: int = 1) -> tuple[Rows, np.ndarray]:
+    """Ten hours a day around solar noon, each park at its level and with errors that last a day; and the forecast."""
+    rng = np.random.default_rng(seed)
+    parts, forecasts = [], []
+    for park, count in days.items():
+        hour = np.tile(np.arange(7, 17), count)
+        valid = np.datetime64("2013-03-01T00:00:00", "s") + np.repeat(np.arange(count), 10) * 24 * HOUR + hour * HOUR
+        features = np.zeros((len(hour), len(NAMES)), np.float32)
+        angle = 2 * np.pi * hour / 24
+        features[:, NAMES.index("solar_time_sin")] = np.sin(angle)
+        features[:, NAMES.index("solar_time_cos")] = np.cos(angle)
+        t = (hour - 12) / 6
+        forecast = 0.7 * np.cos(t * np.pi / 2)
+        level = levels.get(park, 1.0) + slope * (park == "a") * t
+        target = forecast * level * np.exp(np.repeat(rng.normal(0, 0.1, count), 10))
+        ids = np.full(len(hour), park, object)
+        parts.append(Rows(DEFAULT_SPEC, ids, valid - 6 * HOUR, valid, features, target, np.ones(len(hour), bool)))
+        forecasts.append(forecast)
+    return dataset.concat(parts), np.concatenate(forecasts)
+
+
+def fitted(
+    days: dict[str, int], levels: dict[str, float], slope: float = 0.0, seed: int = 1
+) -> tuple[Effects, np.ndarray]:
+    """Effects, and the features of one day."""
+    rows, forecast = fleet(days, levels, slope, seed)
+    return effects.fit(rows, rows.target, forecast), rows.features[:10]
+
+
+def at(found: Effects, features: np.ndarray, park: str, hour: int = NOON) -> tuple[float, float]:
+    """Factor and its standard error of one hour."""
+    one = features[[hour]]
+    return float(found.factor(one, NAMES, [park])[0]), float(found.deviation(one, NAMES, [park])[0])
+
+
+def test_each_park_gets_its_level_beside_the_fleets_average() -> None:
+    parks = {"a": 0.9, "b": 1.0, "c": 1.1}
+    found, day = fitted(dict.fromkeys(parks, 300), parks)
+    for park, level in parks.items():
+        factor, error = at(found, day, park)
+        assert factor == pytest.approx(level, abs=0.03)
+        assert error == 0.0  # after 300 days
+
+
+def test_an_afternoon_that_is_better_than_the_morning_is_learned() -> None:
+    found, day = fitted({"a": 300, "b": 300}, {}, slope=0.2)
+    apart = at(found, day, "a", AFTERNOON)[0] - at(found, day, "a", 2)[0]
+    assert 0.08 < apart < 0.14  # half of it is the fleet's average
+
+
+def test_one_park_is_the_fleet_and_is_left_as_it_is() -> None:
+    found, day = fitted({"a": 300}, {"a": 0.8})
+    assert at(found, day, "a") == (1.0, 0.0)
+
+
+def test_a_park_of_few_days_leans_on_the_fleet_and_its_error_is_told() -> None:
+    others = {f"old-{n}": 300 for n in range(9)}
+    errors, gone = [], []
+    for days in (3, 14, 60, 300):
+        found, day = fitted({**others, "young": days}, {"young": 0.8})
+        factor, error = at(found, day, "young")
+        gone.append(1.0 - factor)
+        errors.append(error)
+    assert 0.02 < gone[0] < gone[1] - 0.02
+    assert gone[-1] == pytest.approx(0.19, abs=0.03)
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 0.05
+    assert errors[-1] == 0.0
+
+
+def test_a_park_that_nobody_learned_from_is_the_average_with_the_fleets_spread() -> None:
+    found, day = fitted({"a": 300}, {})
+    assert at(found, day, "unheard of") == (1.0, pytest.approx(USUAL[0]))
+
+
+@pytest.mark.parametrize(("apart", "told"), [(0.0, (0.04, 0.07)), (0.25, (0.15, 0.25))])
+def test_the_spread_is_that_of_parks_left_out(apart: float, told: tuple[float, float]) -> None:
+    levels = {f"park-{n}": 1 + apart * (-1) ** n for n in range(12)}
+    rows, forecast = fleet(dict.fromkeys(levels, 100), levels)
+    found = effects.fit(rows, rows.target, forecast, forecast)
+    assert told[0] < at(found, rows.features[:10], "new")[1] < told[1]
+
+
+def test_the_band_of_parks_that_nobody_learned_from_holds() -> None:
+    rng = np.random.default_rng(2)
+    n = 4_000
+    quantiles = np.tile([0.4 - 0.03 * 1.2816, 0.4, 0.4 + 0.03 * 1.2816], (n, 1))
+    truth = 0.4 * (1 + rng.normal(0, 0.12, n)) + rng.normal(0, 0.03, n)
+    wide = effects.widened(quantiles, LEVELS, np.full(n, 0.12))
+
+    def held(band: np.ndarray) -> float:
+        return float(((band[:, 0] <= truth) & (truth <= band[:, 2])).mean())
+
+    assert held(quantiles) < 0.6
+    assert held(wide) == pytest.approx(0.8, abs=0.02)
+    np.testing.assert_array_equal(wide[:, 1], quantiles[:, 1])
+
+
+def test_widened_bands_ascend_within_the_possible_and_known_parks_keep_theirs() -> None:
+    rng = np.random.default_rng(3)
+    quantiles = np.sort(rng.random((500, 5)), axis=1)
+    deviation = np.where(np.arange(500) % 2, 0.3, 0.0)
+    wide = effects.widened(quantiles, (0.05, 0.25, 0.5, 0.75, 0.95), deviation)
+    assert (np.diff(wide, axis=1) >= 0).all()
+    assert (wide >= 0).all()
+    assert (wide <= 1).all()
+    np.testing.assert_array_equal(wide[::2], quantiles[::2])
+
+
+def test_features_without_solar_time_have_a_level_alone() -> None:
+    rows, _ = fleet({"a": 1}, {})
+    np.testing.assert_array_equal(effects.terms(rows.features[:, :3], NAMES[:3]), np.tile([1.0, 0.0, 0.0], (10, 1)))
+
+
+def test_each_park_gives_its_share_of_the_rows_and_no_more() -> None:
+    park = np.repeat([0, 1, 2], [1_000, 10, 500])
+    taken = drawn_evenly(park, 300, seed=1)
+    assert np.bincount(park[taken]).tolist() == [100, 10, 100]
+    np.testing.assert_array_equal(taken, drawn_evenly(park, 300, seed=1))
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    recipe = Recipe(
+        quantiles=LEVELS, boosted=LEVELS, rounds=8, max_depth=3, eta=0.4, max_bin=32, trees=8, corrector_rounds=5,
+        calibration_folds=2,
+    )  # fmt: skip
+    parks = [record(site("sim-a"), seed=1), record(site("sim-b", 4.98), seed=2)]
+    everything = np.datetime64("1990-01-01", "s")
+    rows = dataset.concat(
+        [dataset.build(park, DEFAULT_SPEC, dataset.daily_issues(park, everything, NOW), 24) for park in parks]
+    )
+    return train(rows, recipe, NOW)
+
+
+def test_a_bundle_tells_the_parks_apart_by_their_ids(bundle: Bundle) -> None:
+    known = bundle.effects
+    assert known is not None
+    assert set(known.parks) == {"sim-a", "sim-b"}
+    rows = bundle.golden_features[:20]
+    width = {
+        park: np.ptp(bundle.predict(rows, park_id=[park] * 20), axis=1).mean() for park in ("sim-a", "sim-b", "new")
+    }
+    assert width["new"] > 1.1 * max(width["sim-a"], width["sim-b"])
+
+
+def test_rows_of_several_parks_are_answered_as_each_alone(bundle: Bundle) -> None:
+    rows = bundle.golden_features[:4]
+    park_id = ["sim-a", "new", "sim-b", "sim-a"]
+    together = bundle.predict(rows, park_id=park_id)
+    alone = [bundle.predict(rows[[n]], park_id=[park])[0] for n, park in enumerate(park_id)]
+    np.testing.assert_array_equal(together, np.stack(alone))
+
+
+def test_effects_are_the_same_when_read_again(bundle: Bundle) -> None:
+    again = bundles.from_files(bundle.files)
+    rows = bundle.golden_features
+    for park in ("sim-a", "sim-b", "new"):
+        park_id = [park] * len(rows)
+        ours, theirs = bundle.predict(rows, park_id=park_id), again.predict(rows, park_id=park_id)
+        np.testing.assert_array_equal(ours.view(np.uint32), theirs.view(np.uint32))
+
+
+def test_a_bundle_of_before_has_no_effects(bundle: Bundle) -> None:
+    files = bundle.files
+    files["bundle.json"] = json.dumps({**json.loads(files["bundle.json"]), "effects": None}).encode()
+    old = bundles.from_files(files)
+    rows = bundle.golden_features
+    np.testing.assert_array_equal(
+        old.predict(rows, park_id=["new"] * len(rows)), replace(bundle, effects=None).predict(rows)
+    )
