@@ -1,11 +1,17 @@
 """What a park without a past gets, and a fleet that has seen one season only. `make bench NAME=cold_start`.
 
-Real data, OBSERVED WEATHER: optimistic. Two questions:
+Real data, OBSERVED WEATHER: optimistic.
 
 1. SERF East joins a fleet of one park (system 50): its September and October 2013, with 0, 7 and 30 days of its own.
+   Longer histories of a second real park are not in the samples.
 2. System 50 onboarded in winter: trained on November to February alone, tested on March and April.
 
-Longer histories of a second real park are not in the samples. The last line is one JSON object.
+SIMULATED parks (`benchmarks.weather_errors`), whose stated tilt and azimuth are somewhat wrong:
+
+3. Leave parks out: a third of the fleet at a time joins the others with 0 to 365 days of its own and is forecast for
+   the year after, by a model that is not trained again.
+
+The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from benchmarks.weather_errors import simulated_parks
 from pvforecast import dataset, fleet, ingestion, refining
 from pvforecast.evaluation.backtest import score
 from pvforecast.known import ParkRecord
@@ -30,6 +37,11 @@ _DAY = np.timedelta64(86_400, "s")
 _JOINED = np.datetime64("2013-08-31T06:00:00", "s")  # 00:00 in Golden
 _OWN_DAYS = (0, 7, 30)
 _WINTER = (np.datetime64("2011-11-01T06:00:00", "s"), np.datetime64("2012-03-01T07:00:00", "s"))
+_FLEET, _GROUPS = 12, 3
+_HISTORIES = (0, 7, 30, 90, 365)
+_WRONG_BY_DEG = {"surface_tilt": 4.0, "surface_azimuth": 8.0}  # standard deviation of stated facts
+_YEARS = tuple(np.datetime64(f"{year}-01-01T07:00:00", "s") for year in (2011, 2012, 2013))
+_OLD_DAYS, _TESTED_DAYS = 3, 5  # each so many days, one: of the fleet's past, of the test
 _SPRING_ENDS = np.datetime64("2012-05-01T06:00:00", "s")
 
 
@@ -41,6 +53,8 @@ def main() -> None:
         f"serf_east_with_{days}_days": _joining(parks["pvdaq-50"], parks["serf-east"], days) for days in _OWN_DAYS
     }
     result["winter_onboarded"] = _winter(parks["pvdaq-50"])
+    print("SIMULATED PARKS on observed weather with synthetic forecast errors", flush=True)
+    result["left_out"] = _left_out(parks["pvdaq-50"])
     print(json.dumps(result))
 
 
@@ -61,6 +75,52 @@ def _winter(park: ParkRecord) -> dict[str, float]:
     rows = dataset.of_park(park, recipe.spec, _WINTER[1])
     rows = rows.where(rows.valid_at >= _WINTER[0])
     return _scores("onboarded in winter", [rows], recipe, _since(park, _WINTER[0]), _WINTER[1], _SPRING_ENDS)
+
+
+def _left_out(real: ParkRecord) -> dict[str, dict[str, float]]:
+    """Mean scores of parks that had so many days of their own, by that number."""
+    begin, joined, end = _YEARS
+    fleet_of = {name: _misstated(park) for name, park in simulated_parks(real, _FLEET, begin, end).items()}
+    recipe = Recipe.for_records(fleet_of.values())
+    past = {name: dataset.of_park(park, recipe.spec, joined, 24) for name, park in fleet_of.items()}
+    issues = {
+        name: dataset.daily_issues(park, joined, end - 2 * _DAY)[::_TESTED_DAYS] for name, park in fleet_of.items()
+    }
+    result = {}
+    for days in _HISTORIES:
+        scores = []
+        for number in range(_GROUPS):
+            guests = list(fleet_of)[number::_GROUPS]
+            bundle = train(_with_guests(past, guests, days), recipe, joined)
+            scores += [score(bundle, fleet_of[name], issues[name], 24) for name in guests]
+        means = {
+            "daylight_nmae": np.mean([one.model["daylight_nmae"] for one in scores]),
+            "picp80": np.mean([one.model["daylight_picp80"] for one in scores]),
+            "lowest_picp80": np.min([one.model["daylight_picp80"] for one in scores]),
+            **{f"{name}_nmae": np.mean([one.baselines[name] for one in scores]) for name in scores[0].baselines},
+        }
+        result[str(days)] = {name: float(value) for name, value in means.items()}
+        print(f"left out, {days} days", {key: round(v, 4) for key, v in result[str(days)].items()}, flush=True)
+    return result
+
+
+def _misstated(park: ParkRecord) -> ParkRecord:
+    """The park with the tilt and azimuth that somebody wrote down."""
+    random = np.random.default_rng([77, int(park.site.park_id.rsplit("-", 1)[1])])
+    stated = {name: getattr(park.site, name) + float(random.normal(0, wrong)) for name, wrong in _WRONG_BY_DEG.items()}
+    return replace(park, site=replace(park.site, **stated), sites=())
+
+
+def _with_guests(past: dict[str, dataset.Rows], guests: list[str], days: int) -> dataset.Rows:
+    """Some days of all parks but the guests, and the guests' last days."""
+    parts = []
+    for name, rows in past.items():
+        if name in guests:
+            parts.append(rows.where(rows.valid_at >= _YEARS[1] - days * _DAY))
+        else:
+            number = (rows.valid_at - _YEARS[0]) // _DAY
+            parts.append(rows.where(number % _OLD_DAYS == 0))
+    return dataset.concat(parts)
 
 
 def _scores(

@@ -79,8 +79,9 @@ def reliability(table: Table, *, seed: int = 0) -> dict[str, list[Figures]]:
     """How often each quantile was not exceeded, over the whole test and by season, with block-bootstrap errors.
 
     Daylight rows. `observed` = P(metered <= quantile), `below` = P(metered < quantile); they differ where many hours
-    stand exactly at 0 or at capacity. `within`: |observed - level| <= max(2 points, 2 SE), by season max(4 points, 2
-    SE).
+    stand exactly at 0 or at capacity, and a quantile is right where its level lies between the two (Gneiting and Resin
+    2023, Electronic Journal of Statistics 17). `within`: the level is at most max(2 points, 2 SE) outside of them, by
+    season max(4 points, 2 SE).
     """
     month = table.valid_at.astype("datetime64[M]").astype(np.int64) % 12 + 1
     result = {"all": _reliability(table.where(table.daylight), YEAR_TOLERANCE, seed)}
@@ -202,17 +203,18 @@ def _reliability(rows: Table, tolerance: float, seed: int) -> list[Figures]:
     errors = bootstrap.standard_errors(rows.day, rows.reached.astype(np.float64), seed=seed)
     result = []
     for at, level in enumerate(rows.levels):
-        observed, allowed = float(rows.reached[:, at].mean()), tolerance
+        observed, below = float(rows.reached[:, at].mean()), float(rows.below[:, at].mean())
+        allowed = tolerance
         if np.isfinite(errors[at]):
             allowed = max(tolerance, 2.0 * float(errors[at]))
         result.append(
             {
                 "level": level,
                 "observed": observed,
-                "below": float(rows.below[:, at].mean()),
+                "below": below,
                 "standard_error": float(errors[at]),
                 "allowed": allowed,
-                "within": abs(observed - level) <= allowed,
+                "within": max(below - level, level - observed) <= allowed,
             }
         )
     return result

@@ -130,13 +130,18 @@ def reliability(entries: dict[str, list[Figures]], most: int = 13) -> str:
     shown = [at for at in range(len(level)) if at % step == (len(level) // 2) % step or at in (0, len(level) - 1)]
     rows = []
     for at in shown:
-        cells = [
-            f"{season[at]['observed']:.1%}{'' if season[at]['within'] else ' **out**'}" for season in entries.values()
-        ]
+        cells = [_reached(season[at]) for season in entries.values()]
         rows.append([f"{level[at]:.1%}", *cells, f"{entries['all'][at]['standard_error']:.1%}"])
     inside = {name: sum(row["within"] for row in season) for name, season in entries.items()}
     rows.append(["levels within", *(f"{inside[name]} of {len(level)}" for name in entries), ""])
     return _table(["level", *entries, "SE (all)"], rows)
+
+
+def _reached(row: Figures) -> str:
+    """How often a quantile was not exceeded; with how often it was undercut, where hours stand exactly at it."""
+    below, observed = (f"{row[name]:.1%}" for name in ("below", "observed"))
+    share = observed if below == observed else f"{below} … {observed}"
+    return share if row["within"] else f"{share} **out**"
 
 
 def ramps(entries: dict[str, Figures]) -> str:

@@ -185,4 +185,4 @@ def _each(park_id: ParkIds) -> Iterable[tuple[str, npt.NDArray[np.int64]]]:
 
 
 def _round(values: npt.NDArray[np.floating[Any]]) -> Floats:
-    return np.round(values.astype(np.float64), 9) + 0.0  # no minus zero
+    return np.asarray(np.round(values, 9) + 0.0, np.float64)  # no minus zero

@@ -62,12 +62,20 @@ def test_a_baseline_that_wins_is_named_in_every_table(outcome: Outcome) -> None:
 
 def test_a_quantile_that_is_off_is_marked(outcome: Outcome) -> None:
     rows = table(outcome)
-    always = replace(rows, reached=np.ones_like(rows.reached))
+    always = replace(rows, reached=np.ones_like(rows.reached), below=np.ones_like(rows.below))
     entries: dict[str, list[dict[str, Any]]] = assess.reliability(always)
     assert not any(row["within"] for row in entries["all"])
     assert all(row["observed"] == 1.0 for row in entries["all"])
     assert report.reliability(entries).count("**out**") >= 3
     assert "| levels within | 0 of 3 |" in report.reliability(entries)
+
+
+def test_hours_that_stand_exactly_at_a_quantile_speak_neither_for_nor_against_it(outcome: Outcome) -> None:
+    rows = table(outcome)
+    dark = replace(rows, reached=np.ones_like(rows.reached), below=np.zeros_like(rows.below))
+    entries = assess.reliability(dark)
+    assert all(row["within"] for row in entries["all"])
+    assert "| 0.0% … 100.0% |" in report.reliability(entries)
 
 
 def test_flagged_days_are_named_and_taken_out_apart(outcome: Outcome) -> None:
