@@ -6,10 +6,11 @@ import asyncio
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Annotated, Any, TypeVar, TypeVarTuple
 
 import numpy as np
 from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model
+from pydantic import Field, StrictInt, StrictStr, TypeAdapter
 
 from inference import metrics
 from inference.predictor.earlier import Earlier
@@ -44,6 +45,7 @@ A = TypeVarTuple("A")
 
 ROWS = metrics.counter("pvf_predict_rows_total")
 DURATION = metrics.histogram("pvf_predict_duration_seconds")
+_PARKS = TypeAdapter(list[tuple[StrictStr, Annotated[StrictInt, Field(ge=1)]]])
 _PARKS_HINT = "a JSON list of [park id, number of rows], in the order of the rows"
 _FEW_ROWS = 400
 """So many are predicted in the event loop: one request after the other is sooner done than two that share a core."""
@@ -168,10 +170,10 @@ def read_parks(payload: InferRequest, rows: int) -> ParkIds | None:
     if not text:
         return None
     try:
-        counts = [(str(park), int(count)) for park, count in json.loads(text)]
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(f"cannot be read: {error}", field=PARKS, hint=_PARKS_HINT) from error
-    if sum(count for _, count in counts) != rows or any(count < 1 for _, count in counts):
+        counts = _PARKS.validate_json(text)
+    except ValueError as error:
+        raise InvalidInput("cannot be read", field=PARKS, hint=_PARKS_HINT) from error
+    if sum(count for _, count in counts) != rows:
         raise InvalidInput(f"not the {rows} rows of the features", field=PARKS, hint=_PARKS_HINT)
     return [park for park, count in counts for _ in range(count)]
 

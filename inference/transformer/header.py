@@ -12,11 +12,12 @@ from pvforecast.objects import ObjectStore
 
 @dataclass(frozen=True)
 class Header:
-    """Which features a bundle wants, and which levels it gives."""
+    """Which features a bundle wants, which quantiles it gives; which parks it knows, None where it tells none apart."""
 
     deployment: Deployment
     spec: FeatureSpec
     quantiles: tuple[float, ...]
+    parks: frozenset[str] | None = None
 
 
 def read(store: ObjectStore, deployment: Deployment) -> Header:
@@ -25,7 +26,10 @@ def read(store: ObjectStore, deployment: Deployment) -> Header:
     try:
         info = store.get_json(f"{folder(store, uri)}/bundle.json")
         return Header(
-            deployment, FeatureSpec(tuple(info["spec"]["names"]), info["spec"]["version"]), tuple(info["quantiles"])
+            deployment,
+            FeatureSpec(tuple(info["spec"]["names"]), info["spec"]["version"]),
+            tuple(info["quantiles"]),
+            frozenset(info["effects"]["parks"]) if info.get("effects") else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{uri}/bundle.json cannot be read: {error!r}", hint="pvf model list") from error

@@ -50,6 +50,7 @@ class LastGood:
             held.rows[wanted],
             replace(held.inference, fractions=held.inference.fractions[wanted], contributions=None),
             held.rungs[wanted],
+            held.new_park,
             stale=True,
         )
 

@@ -20,8 +20,8 @@ from pvforecast.features import Features
 from pvforecast.model import calibration
 
 LOOKED_UP = metrics.counter("pvf_forecast_cache_total")
-STALE_FORECAST = "stale_forecast"
-"""Among the reasons of `degraded`: an older forecast stands in, issued at the time it names."""
+STALE_FORECAST, NEW_PARK = "stale_forecast", "new_park"
+"""Reasons of `degraded`: an older forecast stands in, issued at the time it names; the model never saw the park."""
 
 Rungs = npt.NDArray[np.int64]
 _Asked = tuple[str, int, tuple[float, ...] | None]
@@ -37,6 +37,7 @@ class Made:
     inference: Inference
     rungs: Rungs
     """Of each row, what its band was calibrated for: an index into `calibration.RUNGS`."""
+    new_park: bool = False
     stale: bool = False
 
     @cached_property
@@ -45,6 +46,8 @@ class Made:
         question, inference = self.question, self.inference
         possible = forecast.power_kw(question, inference.fractions)
         answer = forecast.answer(question, inference, possible)
+        if self.new_park:
+            answer["degraded"] = [*answer["degraded"], NEW_PARK]
         if self.stale:
             answer["degraded"] = [*answer["degraded"], STALE_FORECAST]
         answer["band_hours"] = hours = calibration.counted(self.rungs)

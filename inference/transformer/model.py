@@ -287,7 +287,8 @@ def _split(questions: list[Question], rows: list[Features], inference: Inference
     made, begin = [], 0
     for question, of_question in zip(questions, rows, strict=True):
         part = slice(begin, begin + len(of_question))
-        made.append(Made(question, of_question, inference.part(part), rungs[part]))
+        new = header.parks is not None and question.known.site.park_id not in header.parks
+        made.append(Made(question, of_question, inference.part(part), rungs[part], new))
         begin += len(of_question)
     return made
 

@@ -62,6 +62,7 @@ class Bundle:
     dependence : for portfolios; None where it was not learned.
     snow : what becomes of a forecast where snow lies; None where it was not learned.
     effects : what each park gives beyond what its facts tell; None where it was not learned.
+    golden_parks : whose the golden rows are, so that they answer for the effects too; None in older bundles.
     """
 
     ensemble: Ensemble
@@ -74,6 +75,7 @@ class Bundle:
     dependence: Dependence | None = None
     snow: Snow | None = None
     effects: Effects | None = None
+    golden_parks: tuple[str, ...] | None = None
 
     def predict(self, features: Features, spec_hash: str | None = None, park_id: ParkIds | None = None) -> Quantiles:
         """Calibrated quantiles of power as a fraction of `ac_capacity_kw`.
@@ -91,12 +93,14 @@ class Bundle:
         Raises
         ------
         SpecMismatch
-            the features were built for another spec, or have another width.
+            the features were built for another spec, or have another width; or there is not a park id for each row.
         """
         if spec_hash is not None and spec_hash != self.spec.hash:
             raise SpecMismatch(f"features of spec {spec_hash}, the model needs {self.spec.hash}", field="spec_hash")
         if features.ndim != 2 or features.shape[1] != len(self.spec):
             raise SpecMismatch(f"shape {features.shape}, the model needs [n, {len(self.spec)}]", field="features")
+        if park_id is not None and (isinstance(park_id, str) or len(park_id) != len(features)):
+            raise SpecMismatch(f"{len(features)} rows need as many park ids", field="park_id")
         if len(features) == 0:
             return np.zeros((0, len(self.quantiles)), np.float32)
         raw = self.raw(features, park_id)
@@ -108,6 +112,10 @@ class Bundle:
         if self.effects is not None and park_id is not None:
             result = widened(result, self.quantiles, self.effects.deviation(features, self.spec.names, park_id))
         return result.astype(np.float32)
+
+    def golden(self) -> Quantiles:
+        """What the bundle answers to its golden rows."""
+        return self.predict(self.golden_features, park_id=self.golden_parks)
 
     def raw(self, features: Features, park_id: ParkIds | None = None) -> Floats:
         """The ensemble's quantiles at the park's level, before correction and calibration. Shape [n, quantiles]."""
@@ -145,9 +153,10 @@ class Bundle:
             "correction": self.corrector.strength if self.corrector else None,
             "snow": asdict(self.snow) if self.snow else None,
             "effects": self.effects.as_dict() if self.effects else None,
+            "golden_parks": self.golden_parks,
         }
         forests = {"level": self.ensemble.level, "ratio": self.ensemble.ratio}
-        golden = {"features": self.golden_features, "quantiles": self.predict(self.golden_features)}
+        golden = {"features": self.golden_features, "quantiles": self.golden()}
         return {
             "bundle.json": json.dumps(header, sort_keys=True, indent=1).encode(),
             "model.ubj": bytes(self.ensemble.booster.save_raw("ubj")),
@@ -218,7 +227,7 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
         features, expected = golden["features"].reshape(-1, len(spec)), golden["quantiles"]
         boosted, seen = tuple(info.pop("boosted")), info.pop("seen_declination_deg")
         snow = info.pop("snow", None)  # bundles of before it was learned have none
-        effects = info.pop("effects", None)
+        effects, golden_parks = info.pop("effects", None), info.pop("golden_parks", None)
         strength = info.pop("correction", None)
         forests = _forests(files["forests.arrow"])
         bundle = Bundle(
@@ -239,8 +248,9 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
             _dependence(files["dependence.arrow"], uri) if files["dependence.arrow"] else None,
             Snow(tuple(snow["ratios"]), float(snow["share"])) if snow else None,
             Effects.from_dict(effects) if effects else None,
+            None if golden_parks is None else tuple(golden_parks),
         )
-        again = bundle.predict(features)
+        again = bundle.golden()
         difference = float(np.abs(again - expected.reshape(again.shape)).max(initial=0.0))
     except (ValueError, KeyError, TypeError, IndexError, SpecMismatch, pa.ArrowInvalid, xgb.core.XGBoostError) as error:
         raise BundleError(f"{uri} cannot be read: {error}", hint=_OTHER_VERSION) from error

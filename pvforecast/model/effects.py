@@ -83,6 +83,13 @@ class Effects:
                 result[own] = np.sqrt(((shape[own] @ covariance) * shape[own]).sum(axis=1))
         return result
 
+    def with_average(self, park_id: ParkIds) -> Effects:
+        """These, and the fleet's average for parks among `park_id` that had nothing to measure by."""
+        average = Effect(np.zeros(len(USUAL)), np.zeros((len(USUAL), len(USUAL))))
+        return Effects(
+            {str(park): average for park in np.unique(np.asarray(park_id, str))} | dict(self.parks), self.spread
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for `bundle.json`."""
         parks = {

@@ -27,6 +27,7 @@ from pvforecast.portfolio.fitting import fit as fit_dependence
 MIN_ROWS = 200
 _MIN_CORRECTED = 500  # rows with recent output, below which nothing is said of their errors
 _GOLDEN_ROWS = 64
+_NOBODY = ""  # a golden row is of a park that nobody learned from
 _STRETCH_DAYS = 7
 _APART_ROWS, _APART_GROUPS = 60_000, 3
 _BLIND = 5  # every so many rows, one is calibrated without weather, and another without history
@@ -81,8 +82,10 @@ def train(
         target = np.clip(levels.levelled(known, changes), 0.0, 1.0)
         raw, of_rungs = _unseen(known, target, shown, fold, bare, recipe, of_asked, fold[asked])
     lit = bare & (calibration.rungs(shown, names) < calibration.BLIND)
+    lit = lit if lit.any() else bare
     rows_lit, target_lit = known.where(lit), target[lit]
     own = effects.fit(rows_lit, target_lit, raw[lit].mean(axis=1), _apart(rows_lit, target_lit, recipe))
+    own = own.with_average(known.park_id)
     raw = own.applied(raw, known.features, names, known.park_id)
     of_rungs = own.applied(of_rungs, of_asked, names, np.tile(known.park_id[asked], len(calibration.RUNGS)))
     correction, shift = _correction(target, shown, raw, fold, bare, recipe)
@@ -113,6 +116,7 @@ def train(
         None if places is None else _dependence(known.where(bare), target[bare], made[bare], recipe, places),
         _snow(known, target, made, lies(shown, names) & ~bare, recipe),
         own,
+        (*known.park_id[golden[:-1]].astype(str), _NOBODY),
     )
 
 

@@ -17,6 +17,7 @@ from inference.metric_names import METRICS
 from pvforecast import features
 from pvforecast.known import HOUR
 from pvforecast.model.bundle import Bundle
+from pvforecast.model.effects import Effect, Effects
 from pvforecast.settings import Settings
 from tests.bundles import NOW, record, site, tiny_bundle
 from tests.serving import EARLIER, PARKS, Serving, eventually, serving, text
@@ -33,7 +34,9 @@ CLEAR = {"valid_at": HOURS, "ghi": [0.0] * 6}
 def bundle() -> Bundle:
     made = tiny_bundle(record(site("sim-a")))
     widths = {"full": 1.0, "no recent generation": 1.1, "no weather": 1.9, "neither": 2.0}
-    return replace(made, info=made.info | {"band_width": widths})
+    none = np.zeros((3, 3))
+    own = {park: Effect(np.array([-0.2 if park == "sim-a" else 0.0, 0.0, 0.0]), none) for park in PARKS}
+    return replace(made, info=made.info | {"band_width": widths}, effects=Effects(own, 0.01 * np.eye(3)))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,9 @@ def test_a_forecast_is_the_bundles_answer_in_kilowatts(stack: Serving, bundle: B
     [prediction] = stack.ask(OK, **ALL).json()["predictions"]
     known = record(site("sim-a")).known_at(NOW)
     hours = features.horizon(NOW, 48)
-    fractions = bundle.predict(features.build_known(bundle.spec, known, NOW, hours))
+    rows = features.build_known(bundle.spec, known, NOW, hours)
+    fractions = bundle.predict(rows, park_id=["sim-a"] * 48)
+    assert fractions.sum() < 0.9 * bundle.predict(rows).sum()  # the park's own level is in it
     expected = np.where(features.daylight(known.site, hours)[:, None], np.clip(fractions * 3.05, 0, 3.05), 0.0)
     served = np.array([prediction["power_kw"][level] for level in ("0.1", "0.5", "0.9")]).T
     np.testing.assert_allclose(served, expected, atol=1e-4)

@@ -10,6 +10,7 @@ import pytest
 
 from pvforecast import dataset
 from pvforecast.dataset import Rows
+from pvforecast.errors import BundleError, SpecMismatch
 from pvforecast.features import DEFAULT_SPEC
 from pvforecast.known import HOUR
 from pvforecast.model import bundle as bundles
@@ -152,7 +153,8 @@ def bundle() -> Bundle:
         quantiles=LEVELS, boosted=LEVELS, rounds=8, max_depth=3, eta=0.4, max_bin=32, trees=8, corrector_rounds=5,
         calibration_folds=2,
     )  # fmt: skip
-    parks = [record(site("sim-a"), seed=1), record(site("sim-b", 4.98), seed=2)]
+    low = record(site("sim-b", 4.98), seed=2)
+    parks = [record(site("sim-a"), seed=1), replace(low, power_kw=0.75 * low.power_kw)]
     everything = np.datetime64("1990-01-01", "s")
     rows = dataset.concat(
         [dataset.build(park, DEFAULT_SPEC, dataset.daily_issues(park, everything, NOW), 24) for park in parks]
@@ -169,6 +171,30 @@ def test_a_bundle_tells_the_parks_apart_by_their_ids(bundle: Bundle) -> None:
         park: np.ptp(bundle.predict(rows, park_id=[park] * 20), axis=1).mean() for park in ("sim-a", "sim-b", "new")
     }
     assert width["new"] > 1.1 * max(width["sim-a"], width["sim-b"])
+
+
+def test_forecasts_are_at_the_level_of_the_park_they_are_of(bundle: Bundle) -> None:
+    rows = bundle.golden_features
+    usual, low = (bundle.predict(rows, park_id=[park] * len(rows))[:, 1] for park in ("sim-a", "sim-b"))
+    assert low.sum() / usual.sum() == pytest.approx(0.75, abs=0.07)
+    average = bundle.predict(rows)[:, 1].sum()
+    assert low.sum() < average < usual.sum()
+
+
+def test_each_row_needs_a_park(bundle: Bundle) -> None:
+    for wrong in (["sim-a"], "sim-a"):
+        with pytest.raises(SpecMismatch, match="park"):
+            bundle.predict(bundle.golden_features[:5], park_id=wrong)
+
+
+def test_golden_rows_answer_for_the_levels_too(bundle: Bundle) -> None:
+    assert bundle.golden_parks is not None
+    assert {"sim-a", "sim-b"} < set(bundle.golden_parks)  # and one that nobody learned from
+    files = bundle.files
+    info = json.loads(files["bundle.json"])
+    info["effects"]["parks"]["sim-b"]["mean"][0] += 0.1
+    with pytest.raises(BundleError, match="other answers"):
+        bundles.from_files({**files, "bundle.json": json.dumps(info).encode()})
 
 
 def test_rows_of_several_parks_are_answered_as_each_alone(bundle: Bundle) -> None:
@@ -188,11 +214,14 @@ def test_effects_are_the_same_when_read_again(bundle: Bundle) -> None:
         np.testing.assert_array_equal(ours.view(np.uint32), theirs.view(np.uint32))
 
 
-def test_a_bundle_of_before_has_no_effects(bundle: Bundle) -> None:
-    files = bundle.files
-    files["bundle.json"] = json.dumps({**json.loads(files["bundle.json"]), "effects": None}).encode()
-    old = bundles.from_files(files)
+def test_code_that_knows_no_levels_refuses_a_bundle_with_them(bundle: Bundle) -> None:
+    info = json.loads(bundle.files["bundle.json"])
+    del info["effects"], info["golden_parks"]
+    with pytest.raises(BundleError, match="other answers"):
+        bundles.from_files({**bundle.files, "bundle.json": json.dumps(info).encode()})
+
+
+def test_a_bundle_of_before_answers_every_park_alike(bundle: Bundle) -> None:
+    old = bundles.from_files(replace(bundle, effects=None, golden_parks=None).files)
     rows = bundle.golden_features
-    np.testing.assert_array_equal(
-        old.predict(rows, park_id=["new"] * len(rows)), replace(bundle, effects=None).predict(rows)
-    )
+    np.testing.assert_array_equal(old.predict(rows, park_id=["new"] * len(rows)), old.predict(rows))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,15 @@ def test_it_is_cut_to_the_hours_asked_for_and_says_when_it_was_issued() -> None:
     assert told["valid_at"] == [f"{NOW + lead * HOUR}Z" for lead in (2, 3, 4)]
     assert list(told["power_kw"]) == ["0.5"]
     assert len(found.rows) == 3
+
+
+def test_that_the_park_is_new_to_the_model_is_said_and_kept() -> None:
+    fresh = replace(made(question(hours=6)), new_park=True)
+    assert fresh.told[0]["degraded"] == ["new_park"]
+    assert made(question(hours=6)).told[0]["degraded"] == []
+    kept = LastGood()
+    kept.keep(fresh)
+    assert kept.instead_of(question(hours=3), GONE).told[0]["degraded"] == ["new_park", "stale_forecast"]
 
 
 def test_the_newest_is_kept_and_of_the_same_time_the_longest() -> None:

@@ -27,7 +27,22 @@ def test_without_it_no_park_is_known(nothing: str | None) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["a", "[1]", '["a"]', '[["a"]]', '[["a", "many"]]', '[["a", 2]]', '[["a", 4], ["b", -1]]', '[["a", 1e12]]', "{}"],
+    [
+        "a",
+        "[1]",
+        '["a"]',
+        '[["a"]]',
+        '[["a", "many"]]',
+        '[["a", 2]]',
+        '[["a", 4], ["b", -1]]',
+        '[["a", 1e12]]',
+        '[["a", 1e999]]',
+        '[["a", 1.5]]',
+        "[[null, 3]]",
+        "{}",
+        '{"a3": 0}',
+        "[" * 5_000,
+    ],
 )
 def test_what_does_not_fit_the_rows_is_refused_by_name(wrong: str) -> None:
     with pytest.raises(InvalidInput) as refused:
