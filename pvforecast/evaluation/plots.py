@@ -49,16 +49,22 @@ def fans(forecast: ParkForecasts, zone: str, days: Sequence[str] = ()) -> bytes:
 
 
 def reliability(entries: dict[str, list[Figures]]) -> bytes:
-    """Observed against nominal, with two block-bootstrap errors; one panel the whole test, one the seasons."""
+    """Observed against nominal, with two block-bootstrap errors; one panel the whole test, one the seasons.
+
+    A line leads from the share of hours at or below the quantile down to that below it, where they differ (0 at dawn).
+    """
     figure, axes = _figure(1, 2, (10, 4.2))
     rows = entries["all"]
     level, observed = (np.array([row[key] for row in rows]) for key in ("level", "observed"))
     error = 2.0 * np.nan_to_num([row["standard_error"] for row in rows])
     left, right = axes.flat
     left.errorbar(level, observed, yerr=error, fmt="o-", color=_BROWN, ecolor=_AMBER, markersize=3, label="± 2 SE")
+    left.vlines(level, [row["below"] for row in rows], observed, color=_BROWN, linewidth=0.8)
     left.set_title("whole test", loc="left", fontsize=9)
     for (name, season), colour in zip(((n, s) for n, s in entries.items() if n != "all" and s), _COLOURS, strict=False):
-        right.plot(level, [row["observed"] for row in season], "o-", color=colour, markersize=3, label=name)
+        below, reached = ([row[key] for row in season] for key in ("below", "observed"))
+        right.plot(level, reached, "o-", color=colour, markersize=3, label=name)
+        right.vlines(level, below, reached, color=colour, linewidth=0.8)
     right.set_title("by season", loc="left", fontsize=9)
     for panel in (left, right):
         panel.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)

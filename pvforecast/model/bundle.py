@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import xgboost as xgb
 
-from pvforecast.errors import BundleError, SpecMismatch
+from pvforecast.errors import BundleError, InvalidInput, SpecMismatch
 from pvforecast.features import Features, FeatureSpec
 from pvforecast.features.snow import lies
 from pvforecast.features.spec import LEAD
@@ -32,7 +32,7 @@ from pvforecast.known import Floats
 from pvforecast.model import calibration
 from pvforecast.model.columns import base, column
 from pvforecast.model.corrector import Corrector
-from pvforecast.model.effects import Effects, ParkIds, widened
+from pvforecast.model.effects import Effects, Levels, ParkIds
 from pvforecast.model.ensemble import Ensemble
 from pvforecast.model.forest import QuantileForest
 from pvforecast.model.snow import Snow
@@ -44,6 +44,10 @@ PREFIX = "models/bundles"
 FILES = ("bundle.json", "model.ubj", "forests.arrow", "corrector.ubj", "dependence.arrow", "golden.arrow")
 FORMAT = 2
 
+_UNREADABLE = (
+    *(ValueError, KeyError, TypeError, IndexError),
+    *(InvalidInput, SpecMismatch, pa.ArrowInvalid, xgb.core.XGBoostError),
+)
 _OTHER_VERSION = "serve another version: pvf model rollback"
 _HALF = (0.25, 0.5, 0.75)
 
@@ -93,24 +97,28 @@ class Bundle:
         Raises
         ------
         SpecMismatch
-            the features were built for another spec, or have another width; or there is not a park id for each row.
+            the features were built for another spec, or have another width.
+        InvalidInput
+            there is not a park id for each row.
         """
         if spec_hash is not None and spec_hash != self.spec.hash:
             raise SpecMismatch(f"features of spec {spec_hash}, the model needs {self.spec.hash}", field="spec_hash")
         if features.ndim != 2 or features.shape[1] != len(self.spec):
             raise SpecMismatch(f"shape {features.shape}, the model needs [n, {len(self.spec)}]", field="features")
         if park_id is not None and (isinstance(park_id, str) or len(park_id) != len(features)):
-            raise SpecMismatch(f"{len(features)} rows need as many park ids", field="park_id")
+            raise InvalidInput(f"{len(features)} rows need as many park ids", field="park_id", hint="one for each row")
         if len(features) == 0:
             return np.zeros((0, len(self.quantiles)), np.float32)
-        raw = self.raw(features, park_id)
+        at = self._levels(features, park_id)
+        raw = self.ensemble.quantiles(features, self.quantiles)
+        raw = raw if at is None else at.applied(raw)
         moved = corrected(raw, features, self.quantiles, self.corrector)
+        if at is not None:
+            moved = at.widened(moved, self.quantiles)
         where = calibration.cells(features, column(features, self.spec.names, LEAD), self.spec.names)
         result = calibration.apply(moved, self.calibration, self.quantiles, where)
         if self.snow is not None:
             result = self.snow.apply(result, centre(result, self.quantiles)[:, 0], lies(features, self.spec.names))
-        if self.effects is not None and park_id is not None:
-            result = widened(result, self.quantiles, self.effects.deviation(features, self.spec.names, park_id))
         return result.astype(np.float32)
 
     def golden(self) -> Quantiles:
@@ -119,10 +127,14 @@ class Bundle:
 
     def raw(self, features: Features, park_id: ParkIds | None = None) -> Floats:
         """The ensemble's quantiles at the park's level, before correction and calibration. Shape [n, quantiles]."""
+        at = self._levels(features, park_id)
         quantiles = self.ensemble.quantiles(features, self.quantiles)
+        return quantiles if at is None else at.applied(quantiles)
+
+    def _levels(self, features: Features, park_id: ParkIds | None) -> Levels | None:
         if self.effects is None or park_id is None:
-            return quantiles
-        return self.effects.applied(quantiles, features, self.spec.names, park_id)
+            return None
+        return self.effects.levels(features, self.spec.names, park_id)
 
     def contributions(self, features: Features) -> Quantiles:
         """XGBoost's SHAP values of its part of the forecast, fraction of capacity.
@@ -252,7 +264,7 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
         )
         again = bundle.golden()
         difference = float(np.abs(again - expected.reshape(again.shape)).max(initial=0.0))
-    except (ValueError, KeyError, TypeError, IndexError, SpecMismatch, pa.ArrowInvalid, xgb.core.XGBoostError) as error:
+    except _UNREADABLE as error:
         raise BundleError(f"{uri} cannot be read: {error}", hint=_OTHER_VERSION) from error
     if not difference <= GOLDEN_TOLERANCE:
         raise BundleError(

@@ -12,10 +12,10 @@ and Ware 1982, Biometrics 38). How far parks stand apart is measured by leaving 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,19 +32,41 @@ USUAL = (0.12, 0.10, 0.08)
 _USUAL_PARKS = 3.0  # the usual spread says as much as so many parks
 _LASTING = 2.0  # days that follow each other err alike: two say as much as one
 _MIN_NOISE = 1e-4  # of capacity squared
-_SETTLED = 0.02  # standard error of a, below which what is left is in the calibration
+_FAULT = 5.0  # robust standard deviations from what the park's other days say
+_SATURATED = 0.95  # of capacity: beyond, the inverter's limit hides what the modules give
 _LEAST, _MOST = 0.3, 2.0  # of the factor
 _REACH = 1.25  # of t
+_HOUR, _DAY = 3_600, 86_400
 
 ParkIds = npt.NDArray[np.object_] | Sequence[str]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """One park's coefficients: mean, shape [3], and covariance, shape [3, 3]; zero where they are known well."""
+    """One park's coefficients: mean, shape [3], and covariance, shape [3, 3]."""
 
     mean: Floats
     covariance: Floats
+
+
+class Levels(NamedTuple):
+    """What to multiply each row's forecast by, and the standard error of that factor. Shape [n] each."""
+
+    factor: Floats
+    deviation: Floats
+
+    def applied(self, quantiles: Floats) -> Floats:
+        """Forecasts of the average park at the level of each row's own, within [0, 1]. Shape [n, levels]."""
+        return np.clip(quantiles * self.factor[:, None], 0.0, 1.0)
+
+    def widened(self, quantiles: Floats, levels: tuple[float, ...]) -> Floats:
+        """Ascending quantiles with the factor's error in theirs: distances from the median add in squares."""
+        middle = int(np.argmin(np.abs(np.asarray(levels) - 0.5)))
+        median = quantiles[:, [middle]]
+        normal = np.array([NormalDist().inv_cdf(level) for level in levels])
+        own, others = quantiles - median, normal * self.deviation[:, None] * median
+        moved = median + np.sign(normal) * np.hypot(own, others)
+        return np.asarray(np.clip(np.sort(moved, axis=1), 0.0, 1.0), np.float64)
 
 
 @dataclass(frozen=True)
@@ -60,32 +82,21 @@ class Effects:
     parks: Mapping[str, Effect]
     spread: Floats
 
-    def applied(self, quantiles: Floats, features: Features, names: Sequence[str], park_id: ParkIds) -> Floats:
-        """Forecasts of the average park at the level of each row's own, within [0, 1]. Shape [n, levels]."""
-        return np.clip(quantiles * self.factor(features, names, park_id)[:, None], 0.0, 1.0)
-
-    def factor(self, features: Features, names: Sequence[str], park_id: ParkIds) -> Floats:
-        """What to multiply a forecast by; 1 for parks that nobody learned from. Shape [n]."""
+    def levels(self, features: Features, names: Sequence[str], park_id: ParkIds) -> Levels:
+        """Of each row; a park that nobody learned from is the average with the spread of all."""
         shape = terms(features, names)
-        result = np.ones(len(shape))
-        for park, own in _each(park_id):
-            if park in self.parks:
-                result[own] = np.clip(1.0 + shape[own] @ self.parks[park].mean, _LEAST, _MOST)
-        return result
-
-    def deviation(self, features: Features, names: Sequence[str], park_id: ParkIds) -> Floats:
-        """Standard error of that factor; 0 of parks that are known well. Shape [n]."""
-        shape = terms(features, names)
-        result = np.zeros(len(shape))
-        for park, own in _each(park_id):
-            covariance = self.parks[park].covariance if park in self.parks else self.spread
-            if covariance.any():
-                result[own] = np.sqrt(((shape[own] @ covariance) * shape[own]).sum(axis=1))
-        return result
+        factor, variance = np.ones(len(shape)), np.zeros(len(shape))
+        average = Effect(np.zeros(len(USUAL)), self.spread)
+        parks, number = np.unique(np.asarray(park_id, dtype=str), return_inverse=True)
+        for at, park in enumerate(parks):
+            own, effect = np.flatnonzero(number == at), self.parks.get(str(park), average)
+            factor[own] = np.clip(1.0 + shape[own] @ effect.mean, _LEAST, _MOST)
+            variance[own] = ((shape[own] @ effect.covariance) * shape[own]).sum(axis=1)
+        return Levels(factor, np.sqrt(np.maximum(variance, 0.0)))
 
     def with_average(self, park_id: ParkIds) -> Effects:
-        """These, and the fleet's average for parks among `park_id` that had nothing to measure by."""
-        average = Effect(np.zeros(len(USUAL)), np.zeros((len(USUAL), len(USUAL))))
+        """These, and the average for parks among `park_id` that had nothing to measure by."""
+        average = Effect(np.zeros(len(USUAL)), self.spread)
         return Effects(
             {str(park): average for park in np.unique(np.asarray(park_id, str))} | dict(self.parks), self.spread
         )
@@ -93,40 +104,18 @@ class Effects:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for `bundle.json`."""
         parks = {
-            park: {"mean": one.mean.tolist(), "covariance": one.covariance.tolist() if one.covariance.any() else None}
-            for park, one in self.parks.items()
+            park: {"mean": one.mean.tolist(), "covariance": one.covariance.tolist()} for park, one in self.parks.items()
         }
         return {"spread": self.spread.tolist(), "parks": parks}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Effects:
         """The inverse of `as_dict`."""
-        nothing = np.zeros((len(USUAL), len(USUAL)))
         parks = {
-            park: Effect(
-                np.array(one["mean"], float),
-                nothing if one["covariance"] is None else np.array(one["covariance"], float),
-            )
+            park: Effect(np.array(one["mean"], float), np.array(one["covariance"], float))
             for park, one in values["parks"].items()
         }
         return cls(parks, np.array(values["spread"], float))
-
-
-def widened(quantiles: Floats, levels: tuple[float, ...], deviation: Floats) -> Floats:
-    """Quantiles whose error has that of the park's level in it: distances from the median add in squares.
-
-    Parameters
-    ----------
-    quantiles : ascending, shape [n, levels]. deviation : of `Effects.deviation`, shape [n].
-    """
-    if not deviation.any():
-        return quantiles
-    middle = int(np.argmin(np.abs(np.asarray(levels) - 0.5)))
-    median = quantiles[:, [middle]]
-    normal = np.array([NormalDist().inv_cdf(level) for level in levels])
-    own, others = quantiles - median, normal * deviation[:, None] * median
-    moved = median + np.sign(normal) * np.hypot(own, others)
-    return np.where(deviation[:, None] > 0.0, np.clip(np.sort(moved, axis=1), 0.0, 1.0), quantiles)
 
 
 def terms(features: Features, names: Sequence[str]) -> Floats:
@@ -146,49 +135,69 @@ def fit(rows: Rows, target: Floats, forecast: Floats, apart: Floats | None = Non
     forecast : mean of each row's forecast by a model that has seen its park on other days, shape [n].
     apart : the same by models that have not seen its park at all, NaN where there is none; None: of no park.
     """
-    shape = terms(rows.features, rows.spec.names)
     usual: Floats = np.diag(np.square(USUAL))
     spread = usual
     if apart is not None:
         asked = ~np.isnan(apart)
-        own = rows.where(asked)
-        found = _coefficients(own, shape[asked] * apart[asked, None], (target - apart)[asked], usual)
+        found = _coefficients(rows.where(asked), target[asked], apart[asked], usual, relative=False)
         second: list[Floats] = [np.outer(one.mean, one.mean) + one.covariance for one in found.values()]
         spread = np.asarray(sum(second, _USUAL_PARKS * usual) / (_USUAL_PARKS + len(second)), np.float64)
-    x = shape * forecast[:, None]
-    common = np.linalg.lstsq(x, target - forecast, rcond=None)[0]  # what is wrong with all is no park's own
-    parks = _coefficients(rows, x, target - forecast - x @ common, spread)
-    return Effects({park: _settled(one) for park, one in parks.items()}, _round(spread))
+    return Effects(_coefficients(rows, target, forecast, spread, relative=True), _round(spread))
 
 
-def _coefficients(rows: Rows, x: Floats, error: Floats, spread: Floats) -> dict[str, Effect]:
-    """Each park's coefficients, given the covariance between parks. `x`: shape [n, 3]."""
+def _coefficients(rows: Rows, target: Floats, forecast: Floats, spread: Floats, *, relative: bool) -> dict[str, Effect]:
+    """Each park's coefficients, given the covariance between parks; `relative`: to what is wrong with all."""
     parks, park = np.unique(rows.park_id.astype(str), return_inverse=True)
     of_park = [np.flatnonzero(park == at) for at in range(len(parks))]
-    _, park_day = np.unique([park, rows.valid_at.astype("datetime64[D]").astype(np.int64)], axis=1, return_inverse=True)
-    left = error
-    result: dict[str, Effect] = {}
+    day = _days(rows, park, forecast)
+    park_of_day = np.zeros(int(day.max()) + 1, np.int64)
+    park_of_day[day] = park
+    weight = _weights(rows, park) * (forecast < _SATURATED)
+    x, error = terms(rows.features, rows.spec.names) * forecast[:, None], target - forecast
+    left, result = error, dict[str, Effect]()
     for _ in range(2):  # the noise is that of the days once the parks' own coefficients are out
-        sums = np.bincount(park_day, weights=x[:, 0] * left)
-        noise = max(_LASTING * float(sums @ sums) / max(float(x[:, 0] @ x[:, 0]), 1e-12), _MIN_NOISE)
-        left = error.copy()
+        size: Floats = np.bincount(day, weight * x[:, 0] ** 2).astype(np.float64)
+        sums: Floats = np.bincount(day, weight * x[:, 0] * left).astype(np.float64)
+        usable = _usable(sums, size, park_of_day)
+        noise = max(_LASTING * float((sums[usable] ** 2).sum()) / max(float(size[usable].sum()), 1e-12), _MIN_NOISE)
+        kept = weight * usable[day]
+        root = np.sqrt(kept)
+        common = np.linalg.lstsq(x * root[:, None], error * root, rcond=None)[0] if relative else np.zeros(len(USUAL))
+        beyond = error - x @ common
+        left = beyond.copy()
         for name, own in zip(parks, of_park, strict=True):
-            precision = np.linalg.inv(spread) + x[own].T @ x[own] / noise
-            covariance = np.linalg.inv(precision)
-            mean = covariance @ (x[own].T @ error[own]) / noise
+            weighted = x[own].T * kept[own]
+            covariance = np.linalg.inv(np.linalg.inv(spread) + weighted @ x[own] / noise)
+            mean = covariance @ (weighted @ beyond[own]) / noise
             result[str(name)] = Effect(_round(mean), _round(covariance))
-            left[own] = error[own] - x[own] @ mean
+            left[own] -= x[own] @ mean
     return result
 
 
-def _settled(effect: Effect) -> Effect:
-    known_well = np.sqrt(effect.covariance[0, 0]) < _SETTLED
-    return Effect(effect.mean, np.zeros_like(effect.covariance)) if known_well else effect
+def _usable(sums: Floats, size: Floats, park: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Days that are not far from what the park's other days say: an outage that nobody flagged is no level."""
+    level = sums / np.maximum(size, 1e-12)
+    usual = np.array([np.median(level[park == at]) for at in range(int(park.max()) + 1)])
+    off = np.abs(level - usual[park]) * np.sqrt(size)
+    return np.asarray(off <= max(_FAULT * 1.4826 * float(np.median(off)), 1e-9), np.bool_)
 
 
-def _each(park_id: ParkIds) -> Iterable[tuple[str, npt.NDArray[np.int64]]]:
-    parks, number = np.unique(np.asarray(park_id, dtype=str), return_inverse=True)
-    return [(str(park), np.flatnonzero(number == at)) for at, park in enumerate(parks)]
+def _weights(rows: Rows, park: npt.NDArray[np.int64]) -> Floats:
+    """So that an hour of a park says as much in quarters, or forecast at several leads, as it does once. Shape [n]."""
+    hour = rows.valid_at.astype("datetime64[s]").astype(np.int64) // _HOUR
+    _, number, count = np.unique(np.stack([park, hour]), axis=1, return_inverse=True, return_counts=True)
+    return 1.0 / count[number.ravel()]
+
+
+def _days(rows: Rows, park: npt.NDArray[np.int64], forecast: Floats) -> npt.NDArray[np.int64]:
+    """The number of each row's day: from night to night where the park stands, not from midnight UTC. Shape [n]."""
+    second = rows.valid_at.astype("datetime64[s]").astype(np.int64)
+    turned = np.exp(2j * np.pi * (second % _DAY) / _DAY) * forecast
+    middle = np.bincount(park, turned.real) + 1j * np.bincount(park, turned.imag)
+    noon = np.angle(middle) / (2 * np.pi) * _DAY  # of the power that is forecast
+    day = np.round((second - noon[park]) / _DAY).astype(np.int64)
+    _, number = np.unique(np.stack([park, day]), axis=1, return_inverse=True)
+    return np.asarray(number.ravel(), np.int64)
 
 
 def _round(values: npt.NDArray[np.floating[Any]]) -> Floats:

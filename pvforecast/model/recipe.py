@@ -49,7 +49,7 @@ class Recipe:
     calibration_folds: int = 3
     without_weather: int = 7
     seed: int = 20130101
-    method: int = 3
+    method: int = 4
 
     @classmethod
     def for_records(cls, records: Iterable[ParkRecord], **settings: Any) -> Recipe:

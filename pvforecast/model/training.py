@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -84,14 +84,15 @@ def train(
     lit = bare & (calibration.rungs(shown, names) < calibration.BLIND)
     lit = lit if lit.any() else bare
     rows_lit, target_lit = known.where(lit), target[lit]
-    own = effects.fit(rows_lit, target_lit, raw[lit].mean(axis=1), _apart(rows_lit, target_lit, recipe))
+    own = effects.fit(rows_lit, target_lit, raw[lit].mean(axis=1), apart(rows_lit, target_lit, recipe, places or {}))
     own = own.with_average(known.park_id)
-    raw = own.applied(raw, known.features, names, known.park_id)
-    of_rungs = own.applied(of_rungs, of_asked, names, np.tile(known.park_id[asked], len(calibration.RUNGS)))
+    level = own.levels(known.features, names, known.park_id)
+    raw = level.applied(raw)
+    of_rungs = own.levels(of_asked, names, np.tile(known.park_id[asked], len(calibration.RUNGS))).applied(of_rungs)
     correction, shift = _correction(target, shown, raw, fold, bare, recipe)
     golden = np.linspace(0, len(known) - 1, _GOLDEN_ROWS).astype(int)
     where = calibration.cells(shown, known.lead_hours, names)
-    moved = np.clip(raw + shift[:, None], 0.0, 1.0)
+    moved = level.widened(np.clip(raw + shift[:, None], 0.0, 1.0), recipe.quantiles)
     of_bare = (where[0][bare], where[1][bare], where[2][bare])
     moves = calibration.fit(moved[bare], target[bare], recipe.quantiles, of_bare)
     made = calibration.apply(moved, moves, recipe.quantiles, where)
@@ -214,25 +215,33 @@ def _unseen(
     return result, beside
 
 
-def _apart(rows: Rows, target: Floats, recipe: Recipe) -> Floats | None:
-    """Mean forecast of some rows by an ensemble that has not seen their park; NaN of the others. Shape [n].
+def apart(rows: Rows, target: Floats, recipe: Recipe, places: Mapping[str, tuple[float, float]]) -> Floats | None:
+    """Mean forecast of some rows by an ensemble that has not seen their site; NaN of the others. Shape [n].
 
-    None where there is one park. Few rows are not asked about many: a park of a week says nothing of one of a year.
+    None where there is one site. Few rows are not asked about many: a park of a week says nothing of one of a year.
     """
     parks, park = np.unique(rows.park_id.astype(str), return_inverse=True)
-    if len(parks) < 2:
+    site = _sites(parks.tolist(), places)
+    groups = min(int(site.max()) + 1, _APART_GROUPS)
+    if groups < 2:
         return None
     fair = drawn_evenly(park, _APART_ROWS, recipe.seed)
     result = np.full(len(rows), np.nan)
-    groups = min(len(parks), _APART_GROUPS)
     for number in range(groups):
-        left_out = park % groups == number
+        left_out = site[park] % groups == number
         seen, asked = np.flatnonzero(fair & ~left_out), np.flatnonzero(fair & left_out)
         if len(seen) < max(MIN_ROWS, len(asked) // 2):
             continue
         fitted = ensemble.fit(rows.features[seen], target[seen], recipe.spec.names, recipe, seed=number + 1)
         result[asked] = fitted.quantiles(rows.features[asked], recipe.quantiles).mean(axis=1)
     return result
+
+
+def _sites(parks: Sequence[str], places: Mapping[str, tuple[float, float]]) -> npt.NDArray[np.int64]:
+    """The number of each park's site; parks at one place (two phases, say) are one. Shape [parks]."""
+    known = [tuple(np.round(places[park], 3)) if park in places else park for park in parks]
+    order = {site: at for at, site in enumerate(dict.fromkeys(known))}
+    return np.array([order[site] for site in known])
 
 
 def _with_less(features: npt.NDArray[np.float32], names: tuple[str, ...]) -> npt.NDArray[np.float32]:

@@ -41,7 +41,7 @@ def test_it_is_scored_on_the_first_24_hours_of_each_day_of_the_test(outcome: tup
     bundle, scores = outcome[0], outcome[1]["sim-a"]
     issues = dataset.daily_issues(PARK, UNTIL, NOW)
     rows = dataset.build(PARK, RECIPE.spec, issues, 24)
-    served = np.where(rows.daylight[:, None], bundle.predict(rows.features), 0.0)
+    served = np.where(rows.daylight[:, None], bundle.predict(rows.features, park_id=rows.park_id), 0.0)
     expected = metrics.summary(rows.target, served.astype(float), RECIPE.quantiles, rows.daylight)
     assert {name: scores.model[name] for name in expected} == pytest.approx(expected, rel=1e-6)
     assert scores.model["mae_kw"] == pytest.approx(expected["nmae"] * PARK.site.ac_capacity_kw, rel=1e-6)

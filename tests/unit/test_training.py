@@ -18,7 +18,7 @@ from pvforecast.model import calibration
 from pvforecast.model.bundle import Bundle
 from pvforecast.model.ensemble import ANY_SEASON
 from pvforecast.model.recipe import Recipe
-from pvforecast.model.training import MIN_ROWS, drawn, folds, train
+from pvforecast.model.training import MIN_ROWS, apart, drawn, folds, train
 from pvforecast.model.widths import FEWEST, MOST, measured, on_each_rung, without
 from tests.bundles import NOW, START, record, site
 
@@ -219,6 +219,40 @@ def test_a_brighter_season_than_was_learned_is_not_capped_by_it() -> None:
 
 
 # --- the recipe ------------------------------------------------------------------------------------------------------
+
+
+def _unlike(rows: Rows) -> Rows:
+    """The same, and the second park's power halved."""
+    return replace(rows, target=np.where(rows.park_id == "sim-b", 0.5, 1.0) * rows.target)
+
+
+def test_parks_are_asked_about_by_models_that_never_saw_them(rows: Rows) -> None:
+    known = _unlike(rows).where(~np.isnan(rows.target))
+    of_strangers = apart(known, known.target, RECIPE, {})
+    assert of_strangers is not None
+    low = known.park_id == "sim-b"
+    assert of_strangers[low].sum() / known.target[low].sum() > 1.6  # as if it gave what the other does
+    assert of_strangers[~low].sum() / known.target[~low].sum() < 0.6
+
+
+def test_parks_of_one_site_are_left_out_together(rows: Rows) -> None:
+    known = _unlike(rows).where(~np.isnan(rows.target))
+    two = {"sim-a": (39.7401, -105.18), "sim-b": (39.7402, -105.1798)}
+    assert apart(known, known.target, RECIPE, two) is None  # nobody is left to learn from
+    third = replace(known, park_id=np.full(len(known), "other", object))
+    both = dataset.concat([known, third])
+    of_strangers = apart(both, both.target, RECIPE, two)
+    assert of_strangers is not None
+    other = both.park_id == "other"
+    ratio = of_strangers[~other].sum() / known.target.sum()
+    assert ratio == pytest.approx(of_strangers[other].sum() / known.target.sum(), rel=0.1)  # each knows both levels
+
+
+def test_a_new_parks_error_is_what_parks_left_out_show(rows: Rows) -> None:
+    usual, unlike = (train(known, RECIPE, AS_OF).effects for known in (rows, _unlike(rows)))
+    assert usual is not None
+    assert unlike is not None
+    assert unlike.spread[0, 0] > 2.0 * usual.spread[0, 0]
 
 
 def test_a_recipe_survives_json() -> None:
