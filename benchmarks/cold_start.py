@@ -9,7 +9,8 @@ Real data, OBSERVED WEATHER: optimistic.
 SIMULATED parks (`benchmarks.weather_errors`), whose stated tilt and azimuth are somewhat wrong:
 
 3. Leave parks out: a third of the fleet at a time joins the others with 0 to 365 days of its own and is forecast for
-   the year after, by a model that is not trained again.
+   the year after, by a model that is not trained again. Its band of the energy of a day comes from scenarios, beside
+   it what it would be if the error of a park's level were as independent from hour to hour as those of weather.
 
 The last line is one JSON object.
 """
@@ -25,11 +26,14 @@ import numpy as np
 
 from benchmarks.weather_errors import simulated_parks
 from pvforecast import dataset, fleet, ingestion, refining
+from pvforecast.evaluation import rolling
 from pvforecast.evaluation.backtest import score
 from pvforecast.known import ParkRecord
 from pvforecast.lake import Lake, records
+from pvforecast.model.bundle import Bundle
 from pvforecast.model.recipe import Recipe
 from pvforecast.model.training import train
+from pvforecast.portfolio.scenarios import Member, energy, scenarios
 from pvforecast.sources.pvdaq_samples import PARKS, PvdaqSamples
 
 _BEGIN, _END = datetime(2011, 1, 1, tzinfo=UTC), datetime(2014, 1, 1, tzinfo=UTC)
@@ -38,6 +42,7 @@ _JOINED = np.datetime64("2013-08-31T06:00:00", "s")  # 00:00 in Golden
 _OWN_DAYS = (0, 7, 30)
 _WINTER = (np.datetime64("2011-11-01T06:00:00", "s"), np.datetime64("2012-03-01T07:00:00", "s"))
 _FLEET, _GROUPS = 12, 3
+_FEWEST_HOURS, _SCENARIOS = 6, 500
 _HISTORIES = (0, 7, 30, 90, 365)
 _WRONG_BY_DEG = {"surface_tilt": 4.0, "surface_azimuth": 8.0}  # standard deviation of stated facts
 _YEARS = tuple(np.datetime64(f"{year}-01-01T07:00:00", "s") for year in (2011, 2012, 2013))
@@ -82,26 +87,49 @@ def _left_out(real: ParkRecord) -> dict[str, dict[str, float]]:
     begin, joined, end = _YEARS
     fleet_of = {name: _misstated(park) for name, park in simulated_parks(real, _FLEET, begin, end).items()}
     recipe = Recipe.for_records(fleet_of.values())
+    places = {name: (park.site.latitude, park.site.longitude) for name, park in fleet_of.items()}
     past = {name: dataset.of_park(park, recipe.spec, joined, 24) for name, park in fleet_of.items()}
     issues = {
         name: dataset.daily_issues(park, joined, end - 2 * _DAY)[::_TESTED_DAYS] for name, park in fleet_of.items()
     }
     result = {}
     for days in _HISTORIES:
-        scores = []
+        scores, held = [], []
         for number in range(_GROUPS):
             guests = list(fleet_of)[number::_GROUPS]
-            bundle = train(_with_guests(past, guests, days), recipe, joined)
+            bundle = train(_with_guests(past, guests, days), recipe, joined, places=places)
             scores += [score(bundle, fleet_of[name], issues[name], 24) for name in guests]
+            held += [_energies_held(bundle, fleet_of[name], issues[name]) for name in guests]
         means = {
             "daylight_nmae": np.mean([one.model["daylight_nmae"] for one in scores]),
             "picp80": np.mean([one.model["daylight_picp80"] for one in scores]),
             "lowest_picp80": np.min([one.model["daylight_picp80"] for one in scores]),
+            **{name: np.mean([one[name] for one in held]) for name in held[0]},
             **{f"{name}_nmae": np.mean([one.baselines[name] for one in scores]) for name in scores[0].baselines},
         }
         result[str(days)] = {name: float(value) for name, value in means.items()}
         print(f"left out, {days} days", {key: round(v, 4) for key, v in result[str(days)].items()}, flush=True)
     return result
+
+
+def _energies_held(bundle: Bundle, park: ParkRecord, issues: list[np.datetime64]) -> dict[str, float]:
+    """How often the metered energy of a day lay within its band of 80 %."""
+    rows = dataset.build(park, bundle.spec, issues, 24)
+    power, met = rolling.predict(bundle, rows), rows.daylight & ~np.isnan(rows.target)
+    place = park.site.latitude, park.site.longitude
+    assert bundle.dependence is not None
+    as_weather = replace(bundle.dependence, level=0.0 * bundle.dependence.level, level_of_others=0.0)
+    held: dict[str, list[bool]] = {"energy_picp80": [], "energy_picp80_as_weather": []}
+    for number, issue in enumerate(issues):
+        own = met & (rows.issued_at == issue)
+        if own.sum() < _FEWEST_HOURS:
+            continue
+        member = Member(park.site.park_id, power[own], 1.0, *place)
+        for name, dependence in zip(held, (bundle.dependence, as_weather), strict=True):
+            drawn = scenarios([member], bundle.quantiles, rows.valid_at[own], dependence, _SCENARIOS, seed=number)
+            low, high = energy(drawn, (0.1, 0.9))
+            held[name].append(bool(low <= rows.target[own].sum() <= high))
+    return {name: float(np.mean(values)) for name, values in held.items()}
 
 
 def _misstated(park: ParkRecord) -> ParkRecord:

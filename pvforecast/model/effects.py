@@ -145,6 +145,30 @@ def fit(rows: Rows, target: Floats, forecast: Floats, apart: Floats | None = Non
     return Effects(_coefficients(rows, target, forecast, spread, relative=True), _round(spread))
 
 
+def shares(
+    own: Levels, of_new: Levels, quantiles: Floats, levels: tuple[float, ...], park_id: ParkIds
+) -> tuple[dict[str, float], float]:
+    """How much of the variance of the errors of each park's power is its level's; and of a new park's. 0 to 1.
+
+    Parameters
+    ----------
+    own, of_new : of each row, shape [n]; of its own park, and as if nobody had learned from that.
+    quantiles : with the error of the own level in them, shape [n, levels].
+    """
+    normal = NormalDist()
+    widths = (quantiles[:, -1] - quantiles[:, 0]) / (normal.inv_cdf(levels[-1]) - normal.inv_cdf(levels[0]))
+    median = quantiles[:, int(np.argmin(np.abs(np.asarray(levels) - 0.5)))]
+    of_own, new, whole = (own.deviation * median) ** 2, (of_new.deviation * median) ** 2, widths**2
+    parks, park = np.unique(np.asarray(park_id, dtype=str), return_inverse=True)
+    own_sum, whole_sum = (np.bincount(park, values) for values in (of_own, whole))
+    found = {str(name): _share(a, b) for name, a, b in zip(parks, own_sum, whole_sum, strict=True)}
+    return found, _share(float(new.sum()), float(np.maximum(whole - of_own, 0.0).sum() + new.sum()))
+
+
+def _share(part: float, whole: float) -> float:
+    return round(float(min(part / max(whole, 1e-12), 1.0)), 3)
+
+
 def _coefficients(rows: Rows, target: Floats, forecast: Floats, spread: Floats, *, relative: bool) -> dict[str, Effect]:
     """Each park's coefficients, given the covariance between parks; `relative`: to what is wrong with all."""
     parks, park = np.unique(rows.park_id.astype(str), return_inverse=True)

@@ -114,7 +114,7 @@ def train(
             "parks": sorted({str(park) for park in known.park_id}),
             "versions": {"xgboost": xgb.__version__, "numpy": np.__version__, "python": platform.python_version()},
         },
-        None if places is None else _dependence(known.where(bare), target[bare], made[bare], recipe, places),
+        None if places is None else _dependence(known.where(bare), target[bare], made[bare], own, recipe, places),
         _snow(known, target, made, lies(shown, names) & ~bare, recipe),
         own,
         (*known.park_id[golden[:-1]].astype(str), _NOBODY),
@@ -167,11 +167,21 @@ def drawn_evenly(park: npt.NDArray[np.int64], most: int, seed: int) -> npt.NDArr
 
 
 def _dependence(
-    rows: Rows, target: Floats, quantiles: Floats, recipe: Recipe, places: Mapping[str, tuple[float, float]]
+    rows: Rows,
+    target: Floats,
+    quantiles: Floats,
+    own: effects.Effects,
+    recipe: Recipe,
+    places: Mapping[str, tuple[float, float]],
 ) -> Dependence:
     """How the errors of parks and hours go together, from forecasts of days that were not seen."""
     made = Forecasts(rows.park_id, rows.issued_at, rows.valid_at, target, quantiles, recipe.quantiles)
-    return fit_dependence(made, {park: places[park] for park in np.unique(rows.park_id.astype(str))})
+    found = fit_dependence(made, {park: places[park] for park in np.unique(rows.park_id.astype(str))})
+    level, of_new = (
+        known.levels(rows.features, recipe.spec.names, rows.park_id) for known in (own, replace(own, parks={}))
+    )
+    shares, others = effects.shares(level, of_new, quantiles, recipe.quantiles, rows.park_id)
+    return replace(found, level=np.array([shares[park] for park in found.parks]), level_of_others=others)
 
 
 def _snow(

@@ -6,6 +6,9 @@
 The layers are what the weather forecast missed for a whole day, for some hours, and for single clouds. Each is a
 product of two correlation matrices, so the whole is one too, whichever parks and hours are asked for. Between parks a
 layer falls off with distance; pairs that were seen together in training are moved towards what was seen.
+
+What is wrong with a park's level is wrong in all of its hours and of no other park: `level` is its share of the
+variance, the layers share the rest.
 """
 
 from __future__ import annotations
@@ -63,6 +66,8 @@ class Dependence:
     seen : shape [parks, parks], symmetric: how much more each pair correlates than its distance says, shrunk
         towards zero where few days were seen; zero on the diagonal.
     days : how many days of forecasts it was fitted on; 0 for `prior`.
+    level : 0-1, of each park's variance that is its level's, shape [parks]; none: of nobody's.
+    level_of_others : the same of parks that were not seen.
     """
 
     layers: tuple[Layer, ...]
@@ -71,6 +76,8 @@ class Dependence:
     longitude: Floats = field(default_factory=lambda: np.zeros(0))
     seen: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     days: int = 0
+    level: Floats = field(default_factory=lambda: np.zeros(0))
+    level_of_others: float = 0.0
 
     @classmethod
     def prior(cls) -> Dependence:
@@ -84,7 +91,7 @@ class Dependence:
     def comonotone(self) -> Dependence:
         """All parks err together: quantiles simply add up, and aggregated bands are too wide."""
         layers = tuple(replace(one, near=1.0, kilometres=np.inf) for one in self.layers)
-        return replace(self, layers=layers, seen=0.0 * self.seen)
+        return replace(self, layers=layers, seen=0.0 * self.seen, level=0.0 * self.level, level_of_others=0.0)
 
     def factors(self, places: Places, hours: Floats) -> list[tuple[float, Floats, Floats]]:
         """Of each layer: its standard deviation, and square roots of its correlations between parks and in time.
@@ -114,15 +121,28 @@ class Dependence:
             for layer in self.layers
         ]
 
+    def levels(self, places: Places) -> Floats:
+        """The share of each park's variance that is its level's. Shape [parks]."""
+        known = dict(zip(self.parks, self.level, strict=False))
+        return np.array([known.get(park, self.level_of_others) for park, _, _ in places], np.float64)
+
     def correlation(self, places: Places) -> Floats:
         """Of the normal scores of parks at one time. Shape [parks, parks]."""
         layers = self.factors(places, np.zeros(1))
         result: Floats = sum((s**2 * (root @ root.T) for s, root, _ in layers), np.zeros((len(places), len(places))))
-        return result
+        own = self.levels(places)
+        rest = np.sqrt(1.0 - own)
+        return rest[:, np.newaxis] * result * rest + np.diag(own)
 
     def to_bytes(self) -> bytes:
         """An Arrow file; equal content gives equal bytes."""
-        meta = {"format": _FORMAT, "layers": [asdict(layer) for layer in self.layers], "days": self.days}
+        meta = {
+            "format": _FORMAT,
+            "layers": [asdict(layer) for layer in self.layers],
+            "days": self.days,
+            "level": self.level.tolist(),
+            "level_of_others": self.level_of_others,
+        }
         above = np.triu_indices(len(self.parks), 1)
         steps = np.round(self.seen[above] * _STEPS).astype(np.int16)
         columns = {
@@ -162,9 +182,11 @@ class Dependence:
             seen[np.triu_indices(len(parks), 1)] = column["seen_thousandths"].to_numpy() / _STEPS
             latitude, longitude = (column[name].to_numpy() for name in ("latitude", "longitude"))
             layers = tuple(Layer(**layer) for layer in meta["layers"])
+            level = np.array(meta.get("level", []), np.float64)  # older bundles know none
         except (pa.ArrowInvalid, OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(f"the dependence between parks cannot be read: {error}", field=FILE_NAME) from error
-        return cls(layers, parks, latitude, longitude, seen + seen.T, meta["days"])
+        others = float(meta.get("level_of_others", 0.0))
+        return cls(layers, parks, latitude, longitude, seen + seen.T, meta["days"], level, others)
 
     def _between(self, places: Places) -> tuple[Floats, Floats]:
         """Distances and what was seen beyond them, of the parks asked for. Shape [parks, parks] each."""

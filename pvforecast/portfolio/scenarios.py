@@ -77,6 +77,10 @@ def scenarios(
         noise = in_time.astype(np.float32) @ generator.standard_normal(drawn.shape, np.float32)
         between32 = np.float32(deviation) * between.astype(np.float32)
         drawn += (between32 @ noise.reshape(len(members), -1)).reshape(drawn.shape)
+    own = dependence.levels(places).astype(np.float32)[:, np.newaxis, np.newaxis]
+    if own.any():
+        drawn *= np.sqrt(1.0 - own)
+        drawn += np.sqrt(own) * generator.standard_normal((len(members), 1, n), np.float32)
     grid = ndtri((np.arange(n) + 0.5) / n)
     for mine, one in zip(drawn, members, strict=True):
         score, corners = nodes(one.power_kw, levels, one.ceiling_kw)

@@ -187,6 +187,17 @@ def test_widened_bands_ascend_within_the_possible_and_known_parks_keep_theirs() 
     np.testing.assert_array_equal(wide[::2], quantiles[::2])
 
 
+def test_how_much_of_the_error_is_the_levels() -> None:
+    normal = np.array([-1.2816, 0.0, 1.2816])
+    quantiles = np.tile(0.5 + 0.1 * normal, (100, 1))  # a standard error of 0.1, the level's in it
+    park_id = ["young"] * 50 + ["old"] * 50
+    own = Levels(np.ones(100), np.repeat([0.16, 0.02], 50))
+    found, of_new = effects.shares(own, Levels(np.ones(100), np.full(100, 0.2)), quantiles, LEVELS, park_id)
+    assert found == {"old": pytest.approx(0.01, abs=1e-3), "young": pytest.approx(0.64, abs=1e-3)}
+    rest = 0.1**2 - (0.08**2 + 0.01**2) / 2
+    assert of_new == pytest.approx(0.1**2 / (0.1**2 + rest), abs=1e-3)
+
+
 def test_features_without_solar_time_have_a_level_alone() -> None:
     rows, _ = fleet({"a": 1}, {})
     np.testing.assert_array_equal(effects.terms(rows.features[:, :3], NAMES[:3]), np.tile([1.0, 0.0, 0.0], (10, 1)))

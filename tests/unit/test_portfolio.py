@@ -97,6 +97,50 @@ class TestAggregatedCoverage:
         assert np.abs(hourly - LEVELS).max() <= 0.03
 
 
+class TestParksOfUnknownLevel:
+    """One park, ten hours; half of its variance is the same in all of them."""
+
+    hours = np.arange(8.0, 18.0)
+    share = 0.5
+
+    def levels_reached(self, dependence: Dependence) -> np.ndarray:
+        """How often the energy of the day lay at or under each level."""
+        random, days = np.random.default_rng(5), 3_000
+        place = {"new": (46.0, 5.0)}
+        weather = errors(place, days, self.hours, 6)[0]
+        score = np.sqrt(1 - self.share) * weather + np.sqrt(self.share) * random.standard_normal((days, 1))
+        power = np.clip(MEAN + DEVIATION * score, 0, 1) * 1_000.0
+        drawn = scenarios(
+            members(place, len(self.hours)), LEVELS, BEGIN + self.hours.astype(int) * HOUR, dependence, 8_000, 0
+        )
+        return (power.sum(axis=1)[:, None] <= energy(drawn, LEVELS)).mean(axis=0)
+
+    def test_their_energy_of_a_day_is_covered(self, learned):
+        known = dataclasses.replace(learned[1], level_of_others=self.share)
+        assert np.abs(self.levels_reached(known) - LEVELS).max() <= 0.03
+        assert np.abs(self.levels_reached(learned[1]) - LEVELS).max() > 0.05
+
+    def test_their_level_is_nobody_elses(self, learned):
+        places, dependence = learned
+        first, second = list(places.items())[:2]
+        known = dataclasses.replace(dependence, level=np.array([0.75] + [0.0] * 29), level_of_others=0.3)
+        asked = [(park, *place) for park, place in (first, second)] + [("new", *second[1])]
+        before, after = dependence.correlation(asked), known.correlation(asked)
+        rest = np.sqrt([0.25, 1.0, 0.7])
+        np.testing.assert_allclose(np.diag(after), 1.0)
+        off = ~np.eye(3, dtype=bool)
+        np.testing.assert_allclose(after[off], (before * rest * rest[:, None])[off])
+
+    def test_the_bytes_tell_their_shares_and_older_ones_tell_none(self, learned):
+        known = dataclasses.replace(learned[1], level=np.linspace(0, 0.5, 30), level_of_others=0.6)
+        again = Dependence.from_bytes(known.to_bytes())
+        assert again.level_of_others == 0.6
+        np.testing.assert_array_equal(again.level, known.level)
+        older = known.to_bytes().replace(b'"level', b'"lavel')
+        assert Dependence.from_bytes(older).level_of_others == 0.0
+        assert not Dependence.from_bytes(older).levels([("p29", None, None), ("new", 46.0, 5.0)]).any()
+
+
 class TestScenarios:
     def test_hold_each_parks_quantiles_whatever_their_number(self, learned):
         places, dependence = learned
