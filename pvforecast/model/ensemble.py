@@ -5,7 +5,8 @@
 3. A quantile forest of power relative to the physical model: it carries what was learned to a sun that was never
    seen, and takes over in seasons without data.
 
-They are averaged quantile by quantile (Vincent 1912; Lichtendahl et al. 2013, Management Science 59).
+They are averaged quantile by quantile (Vincent 1912; Lichtendahl et al. 2013, Management Science 59). The third is the
+best of them up to the median and too wide above: its share of the average falls with the level.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pvforecast.model.recipe import Recipe
 ANY_SEASON = (-90.0, 90.0)
 MAX_RATIO = 2.5  # of power to the physical model's
 _MIN_REFERENCE = 0.02  # of capacity
+_SHARE = (0.5, 0.95), (0.5, 0.2)  # of the ratio in the average: half up to the median, a fifth from 95 % on
 
 _LEVEL_OF_LIGHT = ("ghi", "dni", "dhi", "poa", "physical_power", "clear_sky_power", "sun_elevation", "day_of_year")
 
@@ -65,7 +67,9 @@ class Ensemble:
         relative = self.ratio.quantiles(ratio_features(rows, self.names), levels)
         relative = relative * MAX_RATIO * reference(rows, self.names)[:, None]
         new = seasons.unseen(seasons.declination(rows, self.names), self.seen)[:, None]
-        result[weather] = (1.0 - new) * (shaped + level + relative) / 3.0 + new * relative
+        share = np.interp(levels, *_SHARE)
+        together = (1.0 - share) * (shaped + level) / 2.0 + share * relative
+        result[weather] = np.sort((1.0 - new) * together + new * relative, axis=1)
         return result
 
 
