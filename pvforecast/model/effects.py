@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 USUAL = (0.12, 0.10, 0.08)
 """Standard deviations of a, b and c between parks, before any were compared."""
+_OTHERS = 2.0 / 3.0  # of the parks: those that a model had seen which is asked about the rest
 _USUAL_PARKS = 3.0  # the usual spread says as much as so many parks
 _LASTING = 2.0  # days that follow each other err alike: two say as much as one
 _MIN_NOISE = 1e-4  # of capacity squared
@@ -135,14 +136,17 @@ def fit(rows: Rows, target: Floats, forecast: Floats, apart: Floats | None = Non
     forecast : mean of each row's forecast by a model that has seen its park on other days, shape [n].
     apart : the same by models that have not seen its park at all, NaN where there is none; None: of no park.
     """
+    count = len(np.unique(rows.park_id.astype(str)))
     usual: Floats = np.diag(np.square(USUAL))
     spread = usual
     if apart is not None:
         asked = ~np.isnan(apart)
-        found = _coefficients(rows.where(asked), target[asked], apart[asked], usual, relative=False)
-        second: list[Floats] = [np.outer(one.mean, one.mean) + one.covariance for one in found.values()]
+        others = 1.0 + 1.0 / max(1.0, count * _OTHERS)  # the average of few parks is itself a draw
+        found = _coefficients(rows.where(asked), target[asked], apart[asked], others * usual, relative=False)
+        second: list[Floats] = [(np.outer(one.mean, one.mean) + one.covariance) / others for one in found.values()]
         spread = np.asarray(sum(second, _USUAL_PARKS * usual) / (_USUAL_PARKS + len(second)), np.float64)
-    return Effects(_coefficients(rows, target, forecast, spread, relative=True), _round(spread))
+    own = _coefficients(rows, target, forecast, (1.0 - 1.0 / count) * spread, relative=True)
+    return Effects(own, _round((1.0 + 1.0 / count) * spread))
 
 
 def shares(
@@ -170,7 +174,7 @@ def _share(part: float, whole: float) -> float:
 
 
 def _coefficients(rows: Rows, target: Floats, forecast: Floats, spread: Floats, *, relative: bool) -> dict[str, Effect]:
-    """Each park's coefficients, given the covariance between parks; `relative`: to what is wrong with all."""
+    """Each park's coefficients, given their covariance before; `relative`: to what is wrong with all."""
     parks, park = np.unique(rows.park_id.astype(str), return_inverse=True)
     of_park = [np.flatnonzero(park == at) for at in range(len(parks))]
     day = _days(rows, park, forecast)
@@ -191,7 +195,8 @@ def _coefficients(rows: Rows, target: Floats, forecast: Floats, spread: Floats, 
         left = beyond.copy()
         for name, own in zip(parks, of_park, strict=True):
             weighted = x[own].T * kept[own]
-            covariance = np.linalg.inv(np.linalg.inv(spread) + weighted @ x[own] / noise)
+            # Of one park, which is the average itself, nothing is unknown: no inverse of `spread`.
+            covariance = np.linalg.solve(np.eye(len(USUAL)) + spread @ (weighted @ x[own]) / noise, spread)
             mean = covariance @ (weighted @ beyond[own]) / noise
             result[str(name)] = Effect(_round(mean), _round(covariance))
             left[own] -= x[own] @ mean

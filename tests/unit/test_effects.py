@@ -79,9 +79,7 @@ def test_an_afternoon_that_is_better_than_the_morning_is_learned() -> None:
 
 def test_one_park_is_the_fleet_and_is_left_as_it_is() -> None:
     found, day = fitted({"a": 300}, {"a": 0.8})
-    assert at(found, day, "a") == (1.0, pytest.approx(0.0, abs=0.01))
-    young, day = fitted({"a": 5}, {"a": 0.8})
-    assert at(young, day, "a") == (1.0, pytest.approx(0.055, abs=0.02))
+    assert at(found, day, "a") == (1.0, 0.0)
 
 
 def test_a_park_of_few_days_leans_on_the_fleet_and_its_error_is_told() -> None:
@@ -101,7 +99,9 @@ def test_a_park_of_few_days_leans_on_the_fleet_and_its_error_is_told() -> None:
 
 def test_a_park_that_nobody_learned_from_is_the_average_with_the_fleets_spread() -> None:
     found, day = fitted({"a": 300}, {})
-    assert at(found, day, "unheard of") == (1.0, pytest.approx(USUAL[0]))
+    assert at(found, day, "unheard of") == (1.0, pytest.approx(USUAL[0] * 2**0.5, abs=1e-6))
+    many, _ = fitted(dict.fromkeys("abcdefgh", 100), {})
+    assert at(many, day, "unheard of") == (1.0, pytest.approx(USUAL[0] * (9 / 8) ** 0.5, abs=1e-6))
 
 
 @pytest.mark.parametrize(("apart", "told"), [(0.0, (0.04, 0.07)), (0.25, (0.15, 0.25))])
