@@ -33,7 +33,7 @@ from pvforecast.model import calibration
 from pvforecast.model.columns import base, column
 from pvforecast.model.corrector import Corrector
 from pvforecast.model.effects import Effects, Levels, ParkIds
-from pvforecast.model.ensemble import Ensemble
+from pvforecast.model.ensemble import A_THIRD, Ensemble
 from pvforecast.model.forest import QuantileForest
 from pvforecast.model.snow import Snow
 from pvforecast.objects import ObjectStore
@@ -80,6 +80,7 @@ class Bundle:
     snow: Snow | None = None
     effects: Effects | None = None
     golden_parks: tuple[str, ...] | None = None
+    _stored_id: str = field(init=False, default="", repr=False, compare=False)  # older code wrote other fields
 
     def predict(self, features: Features, spec_hash: str | None = None, park_id: ParkIds | None = None) -> Quantiles:
         """Calibrated quantiles of power as a fraction of `ac_capacity_kw`.
@@ -113,13 +114,11 @@ class Bundle:
         raw = self.ensemble.quantiles(features, self.quantiles)
         raw = raw if at is None else at.applied(raw)
         moved = corrected(raw, features, self.quantiles, self.corrector)
-        if at is not None:
-            moved = at.widened(moved, self.quantiles)
         where = calibration.cells(features, column(features, self.spec.names, LEAD), self.spec.names)
         result = calibration.apply(moved, self.calibration, self.quantiles, where)
         if self.snow is not None:
             result = self.snow.apply(result, centre(result, self.quantiles)[:, 0], lies(features, self.spec.names))
-        return result.astype(np.float32)
+        return (result if at is None else at.widened(result, self.quantiles)).astype(np.float32)
 
     def golden(self) -> Quantiles:
         """What the bundle answers to its golden rows."""
@@ -161,6 +160,7 @@ class Bundle:
             "quantiles": self.quantiles,
             "boosted": self.ensemble.levels,
             "seen_declination_deg": self.ensemble.seen,
+            "ratio_share": self.ensemble.share,
             "calibration": self.calibration.tolist(),
             "correction": self.corrector.strength if self.corrector else None,
             "snow": asdict(self.snow) if self.snow else None,
@@ -182,8 +182,8 @@ class Bundle:
 
     @property
     def bundle_id(self) -> str:
-        """First 16 hex digits of the SHA-256 over the files: equal content, equal id."""
-        return _digest(self.files)
+        """First 16 hex digits of the SHA-256 over the files, as they were stored: equal content, equal id."""
+        return self._stored_id or _digest(self.files)
 
 
 def corrected(quantiles: Floats, features: Features, levels: tuple[float, ...], corrector: Corrector | None) -> Floats:
@@ -238,6 +238,7 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
         golden = _unpack(files["golden.arrow"])
         features, expected = golden["features"].reshape(-1, len(spec)), golden["quantiles"]
         boosted, seen = tuple(info.pop("boosted")), info.pop("seen_declination_deg")
+        share = info.pop("ratio_share", A_THIRD)  # bundles of before it was one of three
         snow = info.pop("snow", None)  # bundles of before it was learned have none
         effects, golden_parks = info.pop("effects", None), info.pop("golden_parks", None)
         strength = info.pop("correction", None)
@@ -250,6 +251,7 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
                 forests.get("level"),
                 forests.get("ratio"),
                 (float(seen[0]), float(seen[1])),
+                (tuple(share[0]), tuple(share[1])),
             ),
             _corrector(spec.names, files["corrector.ubj"], strength),
             np.array(info.pop("calibration")),
@@ -271,6 +273,7 @@ def from_files(files: dict[str, bytes], uri: str = "bundle") -> Bundle:
             f"{uri} gives other answers here than when it was made (largest difference {difference:.2g})",
             hint=f"this is xgboost {xgb.__version__}, it was made by {info.get('versions', {}).get('xgboost')}",
         )
+    object.__setattr__(bundle, "_stored_id", _digest(files))
     return bundle
 
 

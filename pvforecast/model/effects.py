@@ -33,7 +33,8 @@ _OTHERS = 2.0 / 3.0  # of the parks: those that a model had seen which is asked 
 _USUAL_PARKS = 3.0  # the usual spread says as much as so many parks
 _LASTING = 2.0  # days that follow each other err alike: two say as much as one
 _MIN_NOISE = 1e-4  # of capacity squared
-_FAULT = 5.0  # robust standard deviations from what the park's other days say
+_OUTAGE, _FAR = 0.5, 5.0  # less than usual, of the forecast; and in robust standard deviations
+_WORKING = -0.9  # more of the forecast missing, and the park gave nothing that day
 _SATURATED = 0.95  # of capacity: beyond, the inverter's limit hides what the modules give
 _LEAST, _MOST = 0.3, 2.0  # of the factor
 _REACH = 1.25  # of t
@@ -51,7 +52,7 @@ class Effect:
 
 
 class Levels(NamedTuple):
-    """What to multiply each row's forecast by, and the standard error of that factor. Shape [n] each."""
+    """What to multiply each row's forecast by, and the standard error of that as a fraction of it. Shape [n] each."""
 
     factor: Floats
     deviation: Floats
@@ -93,7 +94,7 @@ class Effects:
             own, effect = np.flatnonzero(number == at), self.parks.get(str(park), average)
             factor[own] = np.clip(1.0 + shape[own] @ effect.mean, _LEAST, _MOST)
             variance[own] = ((shape[own] @ effect.covariance) * shape[own]).sum(axis=1)
-        return Levels(factor, np.sqrt(np.maximum(variance, 0.0)))
+        return Levels(factor, np.sqrt(np.maximum(variance, 0.0)) / factor)
 
     def with_average(self, park_id: ParkIds) -> Effects:
         """These, and the average for parks among `park_id` that had nothing to measure by."""
@@ -112,8 +113,9 @@ class Effects:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Effects:
         """The inverse of `as_dict`."""
+        nothing = np.zeros((len(USUAL), len(USUAL)))  # older bundles say so of parks that were known well
         parks = {
-            park: Effect(np.array(one["mean"], float), np.array(one["covariance"], float))
+            park: Effect(np.array(one["mean"], float), np.array(one["covariance"] or nothing, float))
             for park, one in values["parks"].items()
         }
         return cls(parks, np.array(values["spread"], float))
@@ -159,6 +161,8 @@ def shares(
     own, of_new : of each row, shape [n]; of its own park, and as if nobody had learned from that.
     quantiles : with the error of the own level in them, shape [n, levels].
     """
+    if len(levels) < 2:
+        return {str(park): 0.0 for park in np.unique(np.asarray(park_id, dtype=str))}, 0.0
     normal = NormalDist()
     widths = (quantiles[:, -1] - quantiles[:, 0]) / (normal.inv_cdf(levels[-1]) - normal.inv_cdf(levels[0]))
     median = quantiles[:, int(np.argmin(np.abs(np.asarray(levels) - 0.5)))]
@@ -204,11 +208,22 @@ def _coefficients(rows: Rows, target: Floats, forecast: Floats, spread: Floats, 
 
 
 def _usable(sums: Floats, size: Floats, park: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Days that are not far from what the park's other days say: an outage that nobody flagged is no level."""
-    level = sums / np.maximum(size, 1e-12)
-    usual = np.array([np.median(level[park == at]) for at in range(int(park.max()) + 1)])
-    off = np.abs(level - usual[park]) * np.sqrt(size)
-    return np.asarray(off <= max(_FAULT * 1.4826 * float(np.median(off)), 1e-9), np.bool_)
+    """All days but those on which a park gave far less than it is wont to: an unflagged outage is no level."""
+    lit = size > 0.0
+    level = sums / np.where(lit, size, 1.0)
+    working = lit & (level > _WORKING)
+    of_park = [park == at for at in range(int(park.max()) + 1)]
+    usual = np.array([_median(level[own & (working if (own & working).any() else lit)]) for own in of_park])
+    below = np.where(lit, usual[park] - level, 0.0)
+    off = np.abs(below) * np.sqrt(size)
+    sound = lit & (below < _OUTAGE)
+    wont = np.array([_median(off[own & sound]) for own in of_park])
+    deviation = 1.4826 * np.maximum(wont, _median(off[sound]))[park]
+    return np.asarray(sound | (off <= _FAR * deviation), np.bool_)
+
+
+def _median(values: Floats) -> float:
+    return float(np.median(values)) if len(values) else 0.0
 
 
 def _weights(rows: Rows, park: npt.NDArray[np.int64]) -> Floats:

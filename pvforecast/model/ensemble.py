@@ -28,7 +28,11 @@ from pvforecast.model.recipe import Recipe
 ANY_SEASON = (-90.0, 90.0)
 MAX_RATIO = 2.5  # of power to the physical model's
 _MIN_REFERENCE = 0.02  # of capacity
-_SHARE = (0.5, 0.95), (0.5, 0.2)  # of the ratio in the average: half up to the median, a fifth from 95 % on
+
+Share = tuple[tuple[float, ...], tuple[float, ...]]
+"""Levels, and of the ratio in the average how much at each; straight lines between."""
+SHARE: Share = (0.5, 0.95), (0.5, 0.2)
+A_THIRD: Share = (0.5,), (1.0 / 3.0,)
 
 _LEVEL_OF_LIGHT = ("ghi", "dni", "dhi", "poa", "physical_power", "clear_sky_power", "sun_elevation", "day_of_year")
 
@@ -42,6 +46,7 @@ class Ensemble:
     names : of all features, in the order of the spec.
     levels : ascending, those of `booster`.
     seen : lowest and highest declination of the sun that was learned from, degrees.
+    share : of `ratio` in the average.
     """
 
     names: tuple[str, ...]
@@ -50,6 +55,7 @@ class Ensemble:
     level: QuantileForest | None
     ratio: QuantileForest | None
     seen: tuple[float, float]
+    share: Share = SHARE
 
     def quantiles(self, features: Features, levels: tuple[float, ...]) -> Floats:
         """Raw quantiles, fraction of capacity, ascending. `features`: shape [n, len(names)]; shape [n, levels]."""
@@ -67,7 +73,7 @@ class Ensemble:
         relative = self.ratio.quantiles(ratio_features(rows, self.names), levels)
         relative = relative * MAX_RATIO * reference(rows, self.names)[:, None]
         new = seasons.unseen(seasons.declination(rows, self.names), self.seen)[:, None]
-        share = np.interp(levels, *_SHARE)
+        share = np.interp(levels, *self.share)
         together = (1.0 - share) * (shaped + level) / 2.0 + share * relative
         result[weather] = np.sort((1.0 - new) * together + new * relative, axis=1)
         return result

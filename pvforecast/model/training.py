@@ -21,6 +21,7 @@ from pvforecast.model.corrector import Corrector
 from pvforecast.model.levels import Change
 from pvforecast.model.recipe import Recipe
 from pvforecast.portfolio import Dependence
+from pvforecast.portfolio.dependence import distances_km
 from pvforecast.portfolio.fitting import Forecasts
 from pvforecast.portfolio.fitting import fit as fit_dependence
 
@@ -30,6 +31,7 @@ _GOLDEN_ROWS = 64
 _NOBODY = ""  # a golden row is of a park that nobody learned from
 _STRETCH_DAYS = 7
 _APART_ROWS, _APART_GROUPS = 60_000, 3
+_SITE_KM = 0.15
 _BLIND = 5  # every so many rows, one is calibrated without weather, and another without history
 
 
@@ -92,10 +94,10 @@ def train(
     correction, shift = _correction(target, shown, raw, fold, bare, recipe)
     golden = np.linspace(0, len(known) - 1, _GOLDEN_ROWS).astype(int)
     where = calibration.cells(shown, known.lead_hours, names)
-    moved = level.widened(np.clip(raw + shift[:, None], 0.0, 1.0), recipe.quantiles)
+    moved = np.clip(raw + shift[:, None], 0.0, 1.0)
     of_bare = (where[0][bare], where[1][bare], where[2][bare])
     moves = calibration.fit(moved[bare], target[bare], recipe.quantiles, of_bare)
-    made = calibration.apply(moved, moves, recipe.quantiles, where)
+    made = level.widened(calibration.apply(moved, moves, recipe.quantiles, where), recipe.quantiles)
     return Bundle(
         ensemble.fit(known.features[bare], target[bare], names, recipe),
         correction,
@@ -228,7 +230,8 @@ def _unseen(
 def apart(rows: Rows, target: Floats, recipe: Recipe, places: Mapping[str, tuple[float, float]]) -> Floats | None:
     """Mean forecast of some rows by an ensemble that has not seen their site; NaN of the others. Shape [n].
 
-    None where there is one site. Few rows are not asked about many: a park of a week says nothing of one of a year.
+    None where nobody can be: there is one site, or too few rows. Few rows are not asked about many: a park of a week
+    says nothing of one of a year.
     """
     parks, park = np.unique(rows.park_id.astype(str), return_inverse=True)
     site = _sites(parks.tolist(), places)
@@ -244,14 +247,18 @@ def apart(rows: Rows, target: Floats, recipe: Recipe, places: Mapping[str, tuple
             continue
         fitted = ensemble.fit(rows.features[seen], target[seen], recipe.spec.names, recipe, seed=number + 1)
         result[asked] = fitted.quantiles(rows.features[asked], recipe.quantiles).mean(axis=1)
-    return result
+    return None if np.isnan(result).all() else result
 
 
 def _sites(parks: Sequence[str], places: Mapping[str, tuple[float, float]]) -> npt.NDArray[np.int64]:
-    """The number of each park's site; parks at one place (two phases, say) are one. Shape [parks]."""
-    known = [tuple(np.round(places[park], 3)) if park in places else park for park in parks]
-    order = {site: at for at, site in enumerate(dict.fromkeys(known))}
-    return np.array([order[site] for site in known])
+    """The number of each park's site; parks next to each other (two phases, say) are one. Shape [parks]."""
+    site = np.arange(len(parks))
+    placed = np.array([at for at, park in enumerate(parks) if park in places], np.int64)
+    if len(placed):
+        north, east = np.array([places[parks[at]] for at in placed], np.float64).T
+        for at, near in zip(placed, distances_km(north, east) < _SITE_KM, strict=True):
+            site[at] = site[placed[near][0]]
+    return np.unique(site, return_inverse=True)[1]
 
 
 def _with_less(features: npt.NDArray[np.float32], names: tuple[str, ...]) -> npt.NDArray[np.float32]:

@@ -143,6 +143,52 @@ def test_days_without_output_that_nobody_flagged_are_no_level() -> None:
     assert at(found, rows.features[:10], "young")[0] == pytest.approx(1.0, abs=0.04)
 
 
+@pytest.mark.parametrize("out", [6, 8, 12])
+def test_a_young_park_that_was_out_on_most_of_its_days_is_known_by_the_others(out: int) -> None:
+    rows, forecast = fleet({"a": 300, "b": 300, "young": 14}, {})
+    dark = (rows.park_id == "young") & (np.arange(len(rows)) % 300 < 10 * out) & (np.arange(len(rows)) >= 6_000)
+    found = effects.fit(rows, np.where(dark, 0.0, rows.target), forecast)
+    assert at(found, rows.features[:10], "young")[0] == pytest.approx(1.0, abs=0.06)
+
+
+def test_bad_weather_is_no_outage() -> None:
+    rows, forecast = fleet(dict.fromkeys("abcdefgh", 300), {}, seed=4)
+    rng = np.random.default_rng(5)
+    cloudy = np.repeat(rng.random(300) < 0.3, 10)
+    day = np.where(cloudy, -0.15 + np.repeat(rng.normal(0, 0.1, 300), 10), 0.065)
+    rough = np.exp(np.repeat(rng.normal(0, 0.3, 300), 10))
+    target = rows.target.copy()
+    target[rows.park_id == "a"] = (forecast[:3_000] * (1 + day)).clip(0)  # on average as forecast
+    target[rows.park_id == "b"] = forecast[:3_000] * rough / rough.mean()
+    found = effects.fit(rows, target, forecast)
+    for park in "ab":
+        factor, error = at(found, rows.features[:10], park)
+        assert factor == pytest.approx(1.0, abs=0.03)
+        assert error > 0.005
+
+
+def test_the_error_of_a_low_level_is_as_large_as_that_of_a_high_one() -> None:
+    covariance = np.diag(np.square([0.1, 0.0, 0.0]))
+    parks = {
+        park: effects.Effect(np.array([level, 0.0, 0.0]), covariance) for park, level in (("low", -0.5), ("high", 0.5))
+    }
+    _, day = fitted({"a": 10}, {})
+    for park in parks:
+        told = Effects(parks, covariance).levels(day[[NOON]], NAMES, [park])
+        band = told.widened(told.applied(np.full((1, 3), 0.4)), LEVELS)
+        assert band[0, 2] - band[0, 1] == pytest.approx(0.1 * 0.4 * 1.2816, rel=1e-3)
+
+
+def test_nothing_is_learned_where_nothing_can_be() -> None:
+    rows, forecast = fleet({"a": 10, "b": 10, "c": 10}, {})
+    for dull in (np.zeros(len(rows)), np.ones(len(rows))):  # nothing forecast, or all of the capacity
+        found = effects.fit(rows, rows.target, dull)
+        assert at(found, rows.features[:10], "a")[0] == 1.0
+    two_bright = np.where(rows.park_id == "a", forecast, 1.0)
+    found = effects.fit(rows, rows.target, two_bright)
+    assert at(found, rows.features[:10], "a")[1] < 0.5 * at(found, rows.features[:10], "b")[1]
+
+
 def test_a_park_that_gives_nothing_is_believed() -> None:
     rows, forecast = fleet({"a": 300, "b": 300, "dead": 300}, {})
     found = effects.fit(rows, np.where(rows.park_id == "dead", 0.0, rows.target), forecast)
@@ -194,6 +240,7 @@ def test_how_much_of_the_error_is_the_levels() -> None:
     own = Levels(np.ones(100), np.repeat([0.16, 0.02], 50))
     found, of_new = effects.shares(own, Levels(np.ones(100), np.full(100, 0.2)), quantiles, LEVELS, park_id)
     assert found == {"old": pytest.approx(0.01, abs=1e-3), "young": pytest.approx(0.64, abs=1e-3)}
+    assert effects.shares(own, own, quantiles[:, :1], (0.5,), park_id) == ({"old": 0.0, "young": 0.0}, 0.0)
     rest = 0.1**2 - (0.08**2 + 0.01**2) / 2
     assert of_new == pytest.approx(0.1**2 / (0.1**2 + rest), abs=1e-3)
 

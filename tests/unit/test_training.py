@@ -16,6 +16,7 @@ from pvforecast.features import DEFAULT_SPEC, FeatureSpec, from_weather
 from pvforecast.known import HOUR, History, ParkRecord, WeatherRun
 from pvforecast.model import calibration
 from pvforecast.model.bundle import Bundle
+from pvforecast.model.effects import USUAL
 from pvforecast.model.ensemble import ANY_SEASON
 from pvforecast.model.recipe import Recipe
 from pvforecast.model.training import MIN_ROWS, apart, drawn, folds, train
@@ -246,6 +247,14 @@ def test_parks_of_one_site_are_left_out_together(rows: Rows) -> None:
     other = both.park_id == "other"
     ratio = of_strangers[~other].sum() / known.target.sum()
     assert ratio == pytest.approx(of_strangers[other].sum() / known.target.sum(), rel=0.1)  # each knows both levels
+
+
+@pytest.mark.parametrize("days", [8, 12])
+def test_two_parks_in_their_first_weeks_are_trained_with_what_is_usual(rows: Rows, days: int) -> None:
+    young = rows.where((rows.valid_at > AS_OF - days * 24 * HOUR) & (rows.lead_hours < 24))
+    bundle = train(young, RECIPE, AS_OF)
+    assert bundle.effects is not None
+    assert bundle.effects.spread[0, 0] == pytest.approx(1.5 * USUAL[0] ** 2)  # nobody could be left out
 
 
 def test_a_new_parks_error_is_what_parks_left_out_show(rows: Rows) -> None:
