@@ -116,7 +116,7 @@ def train(
             "parks": sorted({str(park) for park in known.park_id}),
             "versions": {"xgboost": xgb.__version__, "numpy": np.__version__, "python": platform.python_version()},
         },
-        None if places is None else _dependence(known.where(bare), target[bare], made[bare], own, recipe, places),
+        None if places is None else _dependence(rows_lit, target_lit, made[lit], own, recipe, places),
         _snow(known, target, made, lies(shown, names) & ~bare, recipe),
         own,
         (*known.park_id[golden[:-1]].astype(str), _NOBODY),
@@ -176,7 +176,10 @@ def _dependence(
     recipe: Recipe,
     places: Mapping[str, tuple[float, float]],
 ) -> Dependence:
-    """How the errors of parks and hours go together, from forecasts of days that were not seen."""
+    """How the errors of parks and hours go together, from forecasts of days that were not seen.
+
+    Of rows shown with their weather: an hour shown without errs otherwise than the hours beside it.
+    """
     made = Forecasts(rows.park_id, rows.issued_at, rows.valid_at, target, quantiles, recipe.quantiles)
     found = fit_dependence(made, {park: places[park] for park in np.unique(rows.park_id.astype(str))})
     level, of_new = (

@@ -14,13 +14,15 @@ from pvforecast.dataset import Rows
 from pvforecast.errors import NotEnoughData
 from pvforecast.features import DEFAULT_SPEC, FeatureSpec, from_weather
 from pvforecast.known import HOUR, History, ParkRecord, WeatherRun
-from pvforecast.model import calibration
+from pvforecast.model import calibration, training
 from pvforecast.model.bundle import Bundle
 from pvforecast.model.effects import USUAL
 from pvforecast.model.ensemble import ANY_SEASON
 from pvforecast.model.recipe import Recipe
 from pvforecast.model.training import MIN_ROWS, apart, drawn, folds, train
 from pvforecast.model.widths import FEWEST, MOST, measured, on_each_rung, without
+from pvforecast.portfolio import Dependence
+from pvforecast.portfolio.fitting import Forecasts
 from tests.bundles import NOW, START, record, site
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -255,6 +257,19 @@ def test_two_parks_in_their_first_weeks_are_trained_with_what_is_usual(rows: Row
     bundle = train(young, RECIPE, AS_OF)
     assert bundle.effects is not None
     assert bundle.effects.spread[0, 0] == pytest.approx(1.5 * USUAL[0] ** 2)  # nobody could be left out
+
+
+def test_how_errors_go_together_is_learned_from_hours_with_weather(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Forecasts] = []
+
+    def fit(made: Forecasts, _: object) -> Dependence:
+        given.append(made)
+        return replace(Dependence.prior(), parks=("sim-a", "sim-b"))
+
+    monkeypatch.setattr(training, "fit_dependence", fit)
+    train(rows, RECIPE, AS_OF, places={"sim-a": (39.7, -105.2), "sim-b": (39.9, -105.2)})
+    metered = int((~np.isnan(rows.target) & rows.daylight & (rows.valid_at < AS_OF)).sum())
+    assert len(given[0].target) == pytest.approx(0.8 * metered, rel=0.03)  # a fifth was shown without
 
 
 def test_a_new_parks_error_is_what_parks_left_out_show(rows: Rows) -> None:
