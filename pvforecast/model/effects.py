@@ -33,7 +33,7 @@ _OTHERS = 2.0 / 3.0  # of the parks: those that a model had seen which is asked 
 _USUAL_PARKS = 3.0  # the usual spread says as much as so many parks
 _LASTING = 2.0  # days that follow each other err alike: two say as much as one
 _MIN_NOISE = 1e-4  # of capacity squared
-_OUTAGE, _FAR = 0.5, 5.0  # less than usual, of the forecast; and in robust standard deviations
+_OUTAGE, _FAR = 0.5, 5.0  # of what the park is wont to give, missing; and in robust standard deviations
 _WORKING = -0.9  # more of the forecast missing, and the park gave nothing that day
 _SATURATED = 0.95  # of capacity: beyond, the inverter's limit hides what the modules give
 _LEAST, _MOST = 0.3, 2.0  # of the factor
@@ -186,24 +186,22 @@ def _coefficients(rows: Rows, target: Floats, forecast: Floats, spread: Floats, 
     park_of_day[day] = park
     weight = _weights(rows, park) * (forecast < _SATURATED)
     x, error = terms(rows.features, rows.spec.names) * forecast[:, None], target - forecast
-    left, result = error, dict[str, Effect]()
+    size, sums = (np.bincount(day, weight * x[:, 0] * y).astype(np.float64) for y in (x[:, 0], error))
+    weight = weight * _usable(sums, size, park_of_day)[day]
+    root = np.sqrt(weight)
+    common = np.linalg.lstsq(x * root[:, None], error * root, rcond=None)[0] if relative else np.zeros(len(USUAL))
+    beyond = error - x @ common
+    left, result = beyond.copy(), dict[str, Effect]()
     for _ in range(2):  # the noise is that of the days once the parks' own coefficients are out
-        size: Floats = np.bincount(day, weight * x[:, 0] ** 2).astype(np.float64)
-        sums: Floats = np.bincount(day, weight * x[:, 0] * left).astype(np.float64)
-        usable = _usable(sums, size, park_of_day)
-        noise = max(_LASTING * float((sums[usable] ** 2).sum()) / max(float(size[usable].sum()), 1e-12), _MIN_NOISE)
-        kept = weight * usable[day]
-        root = np.sqrt(kept)
-        common = np.linalg.lstsq(x * root[:, None], error * root, rcond=None)[0] if relative else np.zeros(len(USUAL))
-        beyond = error - x @ common
-        left = beyond.copy()
+        sums = np.bincount(day, weight * x[:, 0] * left).astype(np.float64)
+        noise = max(_LASTING * float(sums @ sums) / max(float(weight @ x[:, 0] ** 2), 1e-12), _MIN_NOISE)
         for name, own in zip(parks, of_park, strict=True):
-            weighted = x[own].T * kept[own]
+            weighted = x[own].T * weight[own]
             # Of one park, which is the average itself, nothing is unknown: no inverse of `spread`.
             covariance = np.linalg.solve(np.eye(len(USUAL)) + spread @ (weighted @ x[own]) / noise, spread)
             mean = covariance @ (weighted @ beyond[own]) / noise
             result[str(name)] = Effect(_round(mean), _round(covariance))
-            left[own] -= x[own] @ mean
+            left[own] = beyond[own] - x[own] @ mean
     return result
 
 
@@ -214,7 +212,7 @@ def _usable(sums: Floats, size: Floats, park: npt.NDArray[np.int64]) -> npt.NDAr
     working = lit & (level > _WORKING)
     of_park = [park == at for at in range(int(park.max()) + 1)]
     usual = np.array([_median(level[own & (working if (own & working).any() else lit)]) for own in of_park])
-    below = np.where(lit, usual[park] - level, 0.0)
+    below = np.where(lit, (usual[park] - level) / np.maximum(1.0 + usual[park], 1.0 + _WORKING), 0.0)
     off = np.abs(below) * np.sqrt(size)
     sound = lit & (below < _OUTAGE)
     wont = np.array([_median(off[own & sound]) for own in of_park])

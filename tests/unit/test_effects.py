@@ -151,6 +151,14 @@ def test_a_young_park_that_was_out_on_most_of_its_days_is_known_by_the_others(ou
     assert at(found, rows.features[:10], "young")[0] == pytest.approx(1.0, abs=0.06)
 
 
+def test_outages_of_a_park_that_gives_little_are_no_level_either() -> None:
+    rows, forecast = fleet({"a": 300, "b": 300, "low": 60}, {"low": 0.4})
+    without = at(effects.fit(rows, rows.target, forecast), rows.features[:10], "low")[0]
+    dark = (rows.park_id == "low") & (np.arange(len(rows)) // 10 % 4 == 0)  # each fourth day
+    found = effects.fit(rows, np.where(dark, 0.0, rows.target), forecast)
+    assert at(found, rows.features[:10], "low")[0] == pytest.approx(without, abs=0.05)
+
+
 def test_bad_weather_is_no_outage() -> None:
     rows, forecast = fleet(dict.fromkeys("abcdefgh", 300), {}, seed=4)
     rng = np.random.default_rng(5)
