@@ -111,9 +111,7 @@ class Bundle:
         if len(features) == 0:
             return np.zeros((0, len(self.quantiles)), np.float32)
         at = self._levels(features, park_id)
-        raw = self.ensemble.quantiles(features, self.quantiles)
-        raw = raw if at is None else at.applied(raw)
-        moved = corrected(raw, features, self.quantiles, self.corrector)
+        moved = corrected(self._raw(features, at), features, self.quantiles, self.corrector)
         where = calibration.cells(features, column(features, self.spec.names, LEAD), self.spec.names)
         result = calibration.apply(moved, self.calibration, self.quantiles, where)
         if self.snow is not None:
@@ -126,7 +124,9 @@ class Bundle:
 
     def raw(self, features: Features, park_id: ParkIds | None = None) -> Floats:
         """The ensemble's quantiles at the park's level, before correction and calibration. Shape [n, quantiles]."""
-        at = self._levels(features, park_id)
+        return self._raw(features, self._levels(features, park_id))
+
+    def _raw(self, features: Features, at: Levels | None) -> Floats:
         quantiles = self.ensemble.quantiles(features, self.quantiles)
         return quantiles if at is None else at.applied(quantiles)
 

@@ -116,7 +116,17 @@ def train(
             "parks": sorted({str(park) for park in known.park_id}),
             "versions": {"xgboost": xgb.__version__, "numpy": np.__version__, "python": platform.python_version()},
         },
-        None if places is None else _dependence(rows_lit, target_lit, made[lit], own, recipe, places),
+        None
+        if places is None
+        else _dependence(
+            rows_lit,
+            target_lit,
+            made[lit],
+            effects.Levels(level.factor[lit], level.deviation[lit]),
+            own,
+            recipe,
+            places,
+        ),
         _snow(known, target, made, lies(shown, names) & ~bare, recipe),
         own,
         (*known.park_id[golden[:-1]].astype(str), _NOBODY),
@@ -172,6 +182,7 @@ def _dependence(
     rows: Rows,
     target: Floats,
     quantiles: Floats,
+    level: effects.Levels,
     own: effects.Effects,
     recipe: Recipe,
     places: Mapping[str, tuple[float, float]],
@@ -182,9 +193,7 @@ def _dependence(
     """
     made = Forecasts(rows.park_id, rows.issued_at, rows.valid_at, target, quantiles, recipe.quantiles)
     found = fit_dependence(made, {park: places[park] for park in np.unique(rows.park_id.astype(str))})
-    level, of_new = (
-        known.levels(rows.features, recipe.spec.names, rows.park_id) for known in (own, replace(own, parks={}))
-    )
+    of_new = replace(own, parks={}).levels(rows.features, recipe.spec.names, rows.park_id)
     shares, others = effects.shares(level, of_new, quantiles, recipe.quantiles, rows.park_id)
     return replace(found, level=np.array([shares[park] for park in found.parks]), level_of_others=others)
 
